@@ -1,0 +1,54 @@
+# The words of this project; `make` alone lists them.
+
+FUZZ_SECONDS ?= 30
+SOAK_SECONDS ?= 600
+FUZZ_TARGETS ?= open_bytes operations
+
+.PHONY: help setup test lint bench fuzz soak
+
+help:
+	@echo "make test    all tests; installs the Debian packages that they need"
+	@echo "make lint    rustfmt, clippy and docs, warnings denied"
+	@echo "make bench   criterion benches"
+	@echo "make fuzz    each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)"
+	@echo "make soak    the crash simulation for SOAK_SECONDS=$(SOAK_SECONDS)"
+	@echo "make setup   only installs what 'make test' needs"
+
+# The web tests run lighttpd with a configuration of their own.
+setup:
+	@if [ -x /usr/sbin/lighttpd ]; then \
+	    echo "lighttpd is installed: the tests need no other package"; \
+	elif [ "$$(id -u)" = 0 ]; then \
+	    echo "installing the Debian package that the tests need: lighttpd"; \
+	    echo "(Debian may start it: 'systemctl disable --now lighttpd' stops that)"; \
+	    export DEBIAN_FRONTEND=noninteractive; \
+	    apt-get update -qq && apt-get install -qq -y --no-install-recommends lighttpd; \
+	else \
+	    echo "the tests need lighttpd; install it: sudo apt-get install lighttpd" >&2; \
+	    exit 1; \
+	fi
+
+# The second command runs what the first one names as ignored, with the examples
+# that the first one built.
+test: setup
+	cargo test
+	cargo test --test web -- --ignored --nocapture --test-threads=1
+
+lint:
+	cargo fmt --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
+	cargo clippy --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
+
+bench:
+	cargo bench
+
+fuzz:
+	@cargo +nightly fuzz --version || cargo install --locked cargo-fuzz
+	@for target in $(FUZZ_TARGETS); do \
+	    echo "fuzzing $$target for $(FUZZ_SECONDS) s"; \
+	    cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
+
+soak:
+	CLOAKROOM_SOAK_SECONDS=$(SOAK_SECONDS) cargo test --release --test crash

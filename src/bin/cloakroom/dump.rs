@@ -1,0 +1,56 @@
+//! `dump`: everything in the container, one JSON object a line.
+
+use std::path::PathBuf;
+
+use cloakroom::{ByteContainer, ErrorKind, Options, Session};
+
+use crate::output::{Object, Output};
+use crate::{DONE, Done, Failure, LACKING};
+
+/// Print all sessions, one JSON object a line
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(crate) struct Args {
+    /// The container
+    file: PathBuf,
+}
+
+const HELP: &str = "\
+Examples: cloakroom dump FILE > backup.ndjson
+          cloakroom dump OLD | cloakroom restore NEW
+Each line, with or without --json: {\"id\": TEXT, \"version\": TEXT, \"created_ms\": NUMBER,
+\"saved_ms\": NUMBER, \"deadline_ms\": NUMBER or null, \"value\": JSON}; \"id_hex\" instead of \"id\"
+if it is not UTF-8, \"value_hex\" instead of \"value\" if that is not JSON.
+Sessions that others save meanwhile may or may not be in it. Exit code 1 if some sessions are
+damaged; the others are printed.";
+
+pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
+    let container = ByteContainer::open_read_only(&args.file, Options::new())?;
+    each(&container, out, |out, id, session| {
+        out.object(Object::of_session(id, session).value(&session.value))
+    })
+}
+
+/// Prints each session by `print`. One that is damaged does not keep the others
+/// from being printed.
+pub(crate) fn each(
+    container: &ByteContainer,
+    out: &mut Output,
+    print: impl Fn(&mut Output, &[u8], &Session<Vec<u8>>) -> Result<(), Failure>,
+) -> Done {
+    let mut exit = DONE;
+    for item in container.iter() {
+        match item {
+            Ok((id, session)) => print(out, &id, &session)?,
+            Err(error) if matches!(error.kind(), ErrorKind::Damaged(_)) => {
+                out.complain(&error.to_string());
+                exit = LACKING;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if out.is_closed() {
+            break;
+        }
+    }
+    Ok(exit)
+}

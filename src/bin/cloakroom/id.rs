@@ -1,0 +1,44 @@
+//! Ids as arguments: text as it is, or any bytes as hexadecimal digits.
+//!
+//! They are checked before a container is opened, so that a wrong one among
+//! several stops the command before it did anything.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use cloakroom::ErrorKind;
+
+use crate::Failure;
+use crate::escape::unhex;
+
+/// How the ids are given.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct IdForm {
+    /// Take the ID as hexadecimal digits, two for each byte
+    #[arg(long)]
+    hex: bool,
+}
+
+impl IdForm {
+    /// The id that an argument stands for.
+    pub(crate) fn parse(self, argument: &OsStr) -> Result<Vec<u8>, Failure> {
+        let bytes = argument.as_bytes();
+        let id = if self.hex {
+            unhex(bytes).ok_or_else(|| Failure::Input("the ID is not hexadecimal".into()))?
+        } else {
+            bytes.to_vec()
+        };
+        match id.len() {
+            1..=255 => Ok(id),
+            len => Err(Failure::Container(ErrorKind::InvalidId { len }.into())),
+        }
+    }
+
+    /// The ids that the arguments stand for.
+    pub(crate) fn parse_all(self, arguments: &[OsString]) -> Result<Vec<Vec<u8>>, Failure> {
+        arguments
+            .iter()
+            .map(|argument| self.parse(argument))
+            .collect()
+    }
+}

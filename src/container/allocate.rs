@@ -1,0 +1,343 @@
+//! Giving out space and taking it back.
+//!
+//! Free means named by no live word (invariant 8). A bit is set before an entry
+//! names the extent and cleared after the last word that names it is gone, so a
+//! kill leaks a bit at worst. An empty block takes another class only when the
+//! epoch in which it became empty is durable: else a power cut could bring back
+//! entries whose records a record of another size has half overwritten.
+//!
+//! The order of preference is cheapest first: an extent that this handle freed,
+//! a block of the class with room, an empty block, an extent that a trim frees,
+//! a new block at the end of the file.
+
+use super::lists::EMPTY;
+use super::writer::{Attempt, Writer, failed};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::block::{BlockHead, Use};
+use crate::format::class::Class;
+use crate::format::control::Stage;
+use crate::format::record::Piece;
+use crate::format::word::Word;
+use crate::format::{BLOCK_COUNT_MAX, BLOCK_SIZE};
+use crate::storage::Fill;
+
+/// Spare extents a handle keeps, in all and of one class.
+const SPARES_MAX: usize = 64;
+const SPARES_PER_CLASS_MAX: usize = 8;
+/// Saves after which a handle has proved to live long enough for spares.
+const SPARES_AFTER_SAVES: u32 = 8;
+/// Empty blocks looked at for one that may change its class.
+const EMPTY_LOOKS: u32 = 8;
+/// Lines of the index trimmed before a block is taken.
+const TRIM_LINES: u32 = 256;
+/// Attempts before a full disk is called full: each begins after a sync, which
+/// lets superseded versions go and begins a new generation.
+const FULL_ATTEMPTS: u32 = 4;
+/// Lines that the pass looks at for each block that is added before it is done,
+/// so that a file does not grow much meanwhile.
+const PASS_LINES_PER_BLOCK: u32 = 1024;
+
+/// Extents that this handle has freed and keeps for its next saves: their bits
+/// stay set, so nobody else is given them, and no block head is touched. They
+/// are known by the generation in which they were freed: another generation's
+/// pass does not know them.
+#[derive(Debug, Default)]
+pub(crate) struct Spares {
+    generation: u64,
+    extents: Vec<(Class, u64)>,
+}
+
+impl Spares {
+    fn keep(&mut self, class: Class, offset: u64, generation: u64) -> bool {
+        if self.generation != generation {
+            self.forget();
+            self.generation = generation;
+        }
+        let same = self
+            .extents
+            .iter()
+            .filter(|(other, _)| *other == class)
+            .count();
+        let room = self.extents.len() < SPARES_MAX && same < SPARES_PER_CLASS_MAX;
+        if room {
+            self.extents.push((class, offset));
+        }
+        room
+    }
+
+    /// The one freed last.
+    fn take(&mut self, class: Class, generation: u64) -> Option<u64> {
+        if self.generation != generation {
+            self.forget();
+        }
+        let index = self
+            .extents
+            .iter()
+            .rposition(|(other, _)| *other == class)?;
+        Some(self.extents.remove(index).1)
+    }
+
+    /// They are of no use any more: another generation has begun.
+    pub(crate) fn forget(&mut self) {
+        self.extents.clear();
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.extents.is_empty()
+    }
+}
+
+impl Writer<'_> {
+    /// An extent of the class, its bit set.
+    pub(crate) fn allocate(&mut self, class: Class) -> Result<Attempt<u64>> {
+        let generation = self.control.generation;
+        if let Some(offset) = self.local().spares.take(class, generation) {
+            return Ok(Attempt::Done(offset));
+        }
+        if let Some(offset) = self.take_listed(class)? {
+            return Ok(Attempt::Done(offset));
+        }
+        if let Some(block) = self.empty_block(Use::Extents(class))? {
+            return self.first_extent(block, class).map(Attempt::Done);
+        }
+        let trimmed = self.trim(TRIM_LINES)?;
+        if trimmed.freed {
+            let generation = self.control.generation;
+            if let Some(offset) = self.local().spares.take(class, generation) {
+                return Ok(Attempt::Done(offset));
+            }
+            if let Some(offset) = self.take_listed(class)? {
+                return Ok(Attempt::Done(offset));
+            }
+            if let Some(block) = self.empty_block(Use::Extents(class))? {
+                return self.first_extent(block, class).map(Attempt::Done);
+            }
+        }
+        if self.attempt == 0 && trimmed.sync_would_free_much {
+            return Ok(Attempt::Sync);
+        }
+        self.notice_leaks(&trimmed);
+        match self.new_block(Use::Extents(class), Fill::Zeros)? {
+            Attempt::Done(block) => self.first_extent(block, class).map(Attempt::Done),
+            Attempt::Sync => Ok(Attempt::Sync),
+        }
+    }
+
+    /// The first extent of a block that was just taken for this class.
+    fn first_extent(&mut self, block: u32, class: Class) -> Result<u64> {
+        let mut head = BlockHead::taken(self.control.generation, Use::Extents(class));
+        let before = head;
+        head.bitmap.set(0);
+        self.update_block(block, &before, head)?;
+        Ok(u64::from(block) * BLOCK_SIZE + self.file.records.classes.extent_offset(class, 0))
+    }
+
+    fn take_listed(&mut self, class: Class) -> Result<Option<u64>> {
+        let list = usize::from(class.code());
+        let block = self.lists.get(list);
+        if block == 0 {
+            return Ok(None);
+        }
+        let Some(before) = self.member(block, list)? else {
+            // The chain led astray: what it still held is left to the pass.
+            self.set_list(list, 0)?;
+            self.local().new_generation |= self.pass.stage == Stage::Done;
+            return Ok(None);
+        };
+        let Some(index) = before.bitmap.first_clear(self.capacity(&before)) else {
+            return Ok(None);
+        };
+        let mut head = before;
+        head.bitmap.set(index);
+        self.update_block(block, &before, head)?;
+        let offset = self.file.records.classes.extent_offset(class, index);
+        Ok(Some(u64::from(block) * BLOCK_SIZE + offset))
+    }
+
+    /// An empty block that may be used so, off its list, its head not yet
+    /// rewritten for the use.
+    fn empty_block(&mut self, usage: Use) -> Result<Option<u32>> {
+        let mut block = self.lists.get(EMPTY);
+        for _ in 0..EMPTY_LOOKS {
+            if block == 0 {
+                break;
+            }
+            let Some(head) = self.member(block, EMPTY)? else {
+                if block == self.lists.get(EMPTY) {
+                    self.set_list(EMPTY, 0)?;
+                    self.local().new_generation |= self.pass.stage == Stage::Done;
+                }
+                break;
+            };
+            if head.usage == usage || self.control.is_durable(head.emptied_epoch) {
+                let mut taken = BlockHead::taken(self.control.generation, usage);
+                // A bit, so that the block is not empty for the lists; the
+                // caller writes the head as it will be.
+                taken.bitmap.set(0);
+                taken.complete = true;
+                self.unlist_empty(block, &head, taken)?;
+                return Ok(Some(block));
+            }
+            block = head.next;
+        }
+        Ok(None)
+    }
+
+    fn unlist_empty(&mut self, block: u32, before: &BlockHead, taken: BlockHead) -> Result<()> {
+        // As a block used as a whole it is on no list, whatever its class.
+        let whole = BlockHead {
+            usage: Use::Large,
+            ..taken
+        };
+        self.update_block(block, before, whole)
+    }
+
+    /// A block added at the end of the file.
+    fn new_block(&mut self, usage: Use, fill: Fill) -> Result<Attempt<u32>> {
+        let block = self.blocks;
+        let from = u64::from(block) * BLOCK_SIZE;
+        let grown = if u64::from(block) < BLOCK_COUNT_MAX {
+            self.file.storage().extend(from, from + BLOCK_SIZE, fill)
+        } else {
+            Err(std::io::ErrorKind::FileTooLarge.into())
+        };
+        match grown.map_err(|source| failed("grow the file", source)) {
+            Ok(()) => {}
+            Err(full) if matches!(full.kind(), ErrorKind::Full(_)) => {
+                return self.without_growth(usage, full);
+            }
+            Err(error) => return Err(error),
+        }
+        self.blocks = block + 1;
+        // Let the reader's bound follow.
+        self.file
+            .records
+            .index
+            .source
+            .status()
+            .map_err(super::index::reading)?;
+        if self.pass.stage != Stage::Done {
+            self.advance_pass(PASS_LINES_PER_BLOCK)?;
+        }
+        let mut head = BlockHead::taken(self.control.generation, usage);
+        head.bitmap.set(0);
+        self.write_head(
+            block,
+            &BlockHead {
+                usage: Use::Large,
+                ..head
+            },
+        )?;
+        Ok(Attempt::Done(block))
+    }
+
+    /// The file cannot grow: finds out all that is free, syncs so that
+    /// superseded versions may go, begins a new generation so that leaked bits
+    /// are found; and only then gives up.
+    fn without_growth(&mut self, usage: Use, full: Error) -> Result<Attempt<u32>> {
+        if self.pass.stage != Stage::Done {
+            self.advance_pass(u32::MAX)?;
+            if let Some(block) = self.empty_block(usage)? {
+                return Ok(Attempt::Done(block));
+            }
+        }
+        self.trim(u32::MAX)?;
+        if let Some(block) = self.empty_block(usage)? {
+            return Ok(Attempt::Done(block));
+        }
+        if self.attempt >= FULL_ATTEMPTS {
+            return Err(full);
+        }
+        self.local().new_generation = true;
+        Ok(Attempt::Sync)
+    }
+
+    /// A whole block, with its bit set: for a segment, a part of the table, or a
+    /// piece of a large value.
+    pub(crate) fn allocate_block(&mut self, usage: Use, fill: Fill) -> Result<Attempt<u32>> {
+        let block = match self.empty_block(usage)? {
+            Some(block) => block,
+            None => match self.new_block(usage, fill)? {
+                Attempt::Done(block) => block,
+                Attempt::Sync => return Ok(Attempt::Sync),
+            },
+        };
+        let mut head = BlockHead::taken(self.control.generation, usage);
+        head.bitmap.set(0);
+        self.write_head(block, &head)?;
+        Ok(Attempt::Done(block))
+    }
+
+    /// Takes back the extent of a record that no entry names any more, and the
+    /// blocks of its value.
+    pub(crate) fn release_record(&mut self, word: Word, pieces: &[Piece]) -> Result<()> {
+        if self.control.suspect {
+            // What the disk holds is not known (invariant 12): let it leak.
+            self.local().new_generation = true;
+            return Ok(());
+        }
+        for piece in pieces {
+            self.release_bit(piece.block, 0)?;
+        }
+        let (Some(offset), Some(block)) = (word.offset(), word.block()) else {
+            return Ok(());
+        };
+        let Some(head) = self.block_head(block)? else {
+            return Ok(());
+        };
+        let Use::Extents(class) = head.usage else {
+            return Ok(());
+        };
+        let Some(index) = self.file.records.classes.extent_index(class, offset) else {
+            return Ok(());
+        };
+        let generation = self.control.generation;
+        let taken = head.generation == generation && head.bitmap.is_set(index);
+        let lives_long = self.local_ref().saves >= SPARES_AFTER_SAVES;
+        if taken && lives_long && self.local().spares.keep(class, offset, generation) {
+            return Ok(());
+        }
+        self.release_bit(block, index)
+    }
+
+    /// Takes back an extent that was given out and not used.
+    pub(crate) fn give_back(&mut self, offset: u64) -> Result<()> {
+        self.release_record(Word::record(offset, 0), &[])
+    }
+
+    /// Takes back a block that was given out and not used.
+    pub(crate) fn give_back_block(&mut self, block: u32) -> Result<()> {
+        self.release_bit(block, 0)
+    }
+
+    /// Clears a bit. In a block of an older generation bits mean nothing.
+    fn release_bit(&mut self, block: u32, index: u16) -> Result<()> {
+        let Some(before) = self.block_head(block)? else {
+            return Ok(());
+        };
+        if before.generation != self.control.generation || !before.bitmap.is_set(index) {
+            return Ok(());
+        }
+        let mut head = before;
+        head.bitmap.clear(index);
+        if head.bitmap.is_empty() {
+            head.emptied_epoch = self.control.write_epoch;
+        }
+        self.update_block(block, &before, head)
+    }
+
+    /// Gives up the spares of this handle, as it closes.
+    pub(crate) fn release_spares(&mut self) -> Result<()> {
+        let generation = self.control.generation;
+        let spares = std::mem::take(&mut self.local().spares);
+        if spares.generation != generation {
+            return Ok(());
+        }
+        for (class, offset) in spares.extents {
+            if let Some(index) = self.file.records.classes.extent_index(class, offset) {
+                self.release_bit((offset / BLOCK_SIZE) as u32, index)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,382 @@
+//! Checking a container: every invariant that a file at rest can show to be
+//! broken.
+//!
+//! Nothing is locked and nothing is changed. On a container in use a line may be
+//! torn or change between two readings, so whatever looks wrong is looked at
+//! again before it is reported. What a crash may leave is no damage: leaked bits,
+//! counts that are off, versions that never reached the disk.
+
+use std::fmt;
+
+use super::claims::Claims;
+use super::open_file::OpenFile;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::control::{Control, Root};
+use crate::format::entry::{Entry, Slot};
+use crate::format::header::{HEADER_SIZE, Header};
+use crate::format::segment::{ENTRIES, TALLY, Tally, entry_offset, segment_of};
+use crate::format::word::Word;
+use crate::format::{LINE_SIZE, Line, place};
+use crate::storage::Pause;
+
+/// Readings of a suspicious place before it is reported.
+const LOOKS: u32 = 3;
+/// Findings of one kind that are listed; more are only counted.
+const FINDINGS_MAX: usize = 1000;
+
+/// What a check found.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Report {
+    /// What is lost or contradicts itself.
+    pub damage: Vec<Finding>,
+    /// What a crash may leave, and what repairs itself in use.
+    pub notes: Vec<Finding>,
+    /// Living sessions.
+    pub sessions: u64,
+    /// Sessions whose deadline has passed.
+    pub expired: u64,
+    /// Removed sessions whose entries are not reused yet.
+    pub removed: u64,
+    /// Bytes of the space that the newest versions take.
+    pub live_bytes: u64,
+    /// Bytes of the space that older versions still take.
+    pub superseded_bytes: u64,
+    /// Bytes of the space that is free inside the file.
+    pub free_bytes: u64,
+    /// Findings that were counted and not listed.
+    pub omitted: u64,
+}
+
+impl Report {
+    /// Whether there is no damage.
+    pub fn is_sound(&self) -> bool {
+        self.damage.is_empty()
+    }
+
+    pub(super) fn add_damage(&mut self, offset: u64, what: impl Into<String>) {
+        add(&mut self.damage, &mut self.omitted, offset, what.into());
+    }
+
+    pub(super) fn add_note(&mut self, offset: u64, what: impl Into<String>) {
+        add(&mut self.notes, &mut self.omitted, offset, what.into());
+    }
+}
+
+fn add(list: &mut Vec<Finding>, omitted: &mut u64, offset: u64, what: String) {
+    if list.len() < FINDINGS_MAX {
+        list.push(Finding { offset, what });
+    } else {
+        *omitted += 1;
+    }
+}
+
+/// One thing that a check found, in a plain sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// Where: bytes from the start of the file.
+    pub offset: u64,
+    /// What is wrong, and what it means for whom.
+    pub what: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at byte {}: {}", self.offset, self.what)
+    }
+}
+
+/// What the whole walk needs to know.
+#[derive(Debug)]
+struct Walk<'a> {
+    file: &'a OpenFile,
+    control: Control,
+    root: Root,
+    now_ms: u64,
+    report: Report,
+    claims: Claims,
+}
+
+impl OpenFile {
+    /// Checks everything.
+    pub(crate) fn check(&self) -> Result<Report> {
+        let mut report = Report::default();
+        self.check_headers(&mut report)?;
+        let known = |error: Error, report: &mut Report| match error.kind() {
+            ErrorKind::Damaged(damage) => {
+                report.add_damage(
+                    damage.offset,
+                    format!("{} fails its checksum or its rules", damage.kind),
+                );
+                Ok(())
+            }
+            _ => Err(error),
+        };
+        let (control, root) = match (self.control_line(), self.records.index.root()) {
+            (Ok(control), Ok(root)) => (control, root),
+            (control, root) => {
+                if let Err(error) = control {
+                    known(error, &mut report)?;
+                }
+                if let Err(error) = root {
+                    known(error, &mut report)?;
+                }
+                return Ok(report);
+            }
+        };
+        let now_ms = self.storage().now_ms();
+        let claims = Claims::default();
+        let mut walk = Walk {
+            file: self,
+            control,
+            root,
+            now_ms,
+            report,
+            claims,
+        };
+        for number in 0..root.segments {
+            if let Err(error) = walk.segment(number) {
+                known(error, &mut walk.report)?;
+            }
+        }
+        let Walk {
+            mut report, claims, ..
+        } = walk;
+        self.check_claims(claims, &control, &root, &mut report)?;
+        Ok(report)
+    }
+
+    /// Invariant 20.
+    fn check_headers(&self, report: &mut Report) -> Result<()> {
+        for (offset, which) in [(place::HEADER, "first"), (place::HEADER_COPY, "second")] {
+            let mut bytes = [0; HEADER_SIZE];
+            let found = self.records.index.source.read(&mut bytes, offset);
+            let header = found
+                .map_err(super::index::reading)?
+                .then(|| Header::decode(&bytes));
+            match header {
+                Some(Ok(header)) if header.uuid == self.header.uuid => {}
+                _ => report.add_damage(
+                    offset,
+                    format!("the {which} of the two headers is damaged; the other one serves"),
+                ),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Walk<'_> {
+    fn segment(&mut self, number: u32) -> Result<()> {
+        let index = &self.file.records.index;
+        let segment = index.segment(number, &self.root)?;
+        let reach = index.reach(segment)?;
+        if reach.segment != number {
+            self.report.add_damage(
+                segment,
+                format!(
+                    "the segment table takes segment {} for segment {number}; sessions there \
+                     are not found",
+                    reach.segment
+                ),
+            );
+            return Ok(());
+        }
+        let mut tally = Tally::default();
+        for entry_number in 0..ENTRIES {
+            let offset = segment + entry_offset(entry_number);
+            self.entry(number, segment, offset, &mut tally)?;
+        }
+        let line = index
+            .source
+            .line(segment + TALLY)
+            .map_err(super::index::reading)?;
+        let kept = line.and_then(|line| Tally::decode(&line, segment + TALLY, index.seal));
+        if kept != Some(tally) && self.root.named() == self.root.segments {
+            self.report
+                .add_note(segment + TALLY, "the count of a segment's sessions is off");
+        }
+        Ok(())
+    }
+
+    /// One line of the index, looked at until it is whole and what looks wrong
+    /// has been seen often enough.
+    fn entry(&mut self, number: u32, segment: u64, offset: u64, tally: &mut Tally) -> Result<()> {
+        let index = &self.file.records.index;
+        let mut last: Option<Line> = None;
+        for look in 1.. {
+            let line = index.source.line(offset).map_err(super::index::reading)?;
+            let Some(line) = line else { break };
+            let settled = look >= LOOKS && last == Some(line) || look > 100 * LOOKS;
+            match Slot::decode(&line, offset, index.seal) {
+                Some(Slot::Never | Slot::Vacated { .. }) => return Ok(()),
+                Some(Slot::Session(entry))
+                    if segment_of(entry.tag, self.root.segments) != number =>
+                {
+                    return Ok(());
+                }
+                Some(Slot::Session(entry)) => {
+                    if let Some(findings) = self.session(&entry, segment, offset, settled)? {
+                        self.count(&entry, tally, findings)?;
+                        return Ok(());
+                    }
+                }
+                None if settled => {
+                    self.report.add_damage(
+                        offset,
+                        "an entry fails its checksum; its session is lost, and so is any other \
+                         copy of it",
+                    );
+                    return Ok(());
+                }
+                None => {}
+            }
+            last = Some(line);
+            self.file.storage().pause(Pause::Yield);
+        }
+        Ok(())
+    }
+
+    /// What is wrong with a session's entry; `None` to look again.
+    fn session(
+        &self,
+        entry: &Entry,
+        segment: u64,
+        offset: u64,
+        settled: bool,
+    ) -> Result<Option<Findings>> {
+        let mut findings = Findings::default();
+        let hit = self.file.records.index.find(entry.tag, segment)?;
+        if hit.is_none_or(|hit| hit.offset != offset) {
+            findings
+                .damage
+                .push("a probe for this entry does not come to it; it is not found");
+        }
+        if entry.epoch > self.control.write_epoch
+            && entry.epoch > self.file.control_line()?.write_epoch
+        {
+            findings
+                .damage
+                .push("an entry is of an epoch that has not begun");
+        }
+        for (index, word) in entry.words().into_iter().enumerate() {
+            if word.offset().is_none() || entry.words().iter().take(index).any(|w| *w == word) {
+                continue;
+            }
+            match self.file.records.readable(word, entry.tag)? {
+                Some(readable) => {
+                    let class = readable.class;
+                    if index == 0 && class != entry.class {
+                        findings
+                            .damage
+                            .push("an entry gives its record another size class");
+                    }
+                    findings.readable.push((word, readable));
+                }
+                None => self.unreadable(entry, index, &mut findings),
+            }
+        }
+        let suspicious = !findings.damage.is_empty() || !findings.notes.is_empty();
+        Ok((!suspicious || settled).then_some(findings))
+    }
+
+    /// A version that cannot be read: damage if it was durable, and nothing newer
+    /// took its place since the last crash.
+    fn unreadable(&self, entry: &Entry, index: usize, findings: &mut Findings) {
+        match index {
+            0 if self.control.is_durable(entry.epoch)
+                && (entry.old == entry.cur || entry.epoch >= self.control.recovered_epoch) =>
+            {
+                findings
+                    .damage
+                    .push("a session's record does not match its entry; it is lost");
+            }
+            0 => findings
+                .notes
+                .push("a version that a crash took; the one before it serves"),
+            _ if entry.epoch < self.control.recovered_epoch
+                || !self.control.is_durable(entry.epoch) && self.crashed() =>
+            {
+                findings.notes.push("an older version that a crash took");
+            }
+            _ => findings
+                .damage
+                .push("an older version of a session does not match its entry"),
+        }
+    }
+
+    /// Whether the file may have been cut off from its page cache since the last
+    /// recovery: only a writer can tell for sure.
+    fn crashed(&self) -> bool {
+        let view = self.file.storage().view().ok().flatten();
+        let line = self
+            .file
+            .records
+            .index
+            .source
+            .line(place::VIEWS)
+            .ok()
+            .flatten();
+        let views = line.map(|line| {
+            crate::format::control::Views::decode(&line, place::VIEWS, self.file.records.index.seal)
+        });
+        match (view, views) {
+            (Some(view), Some(views)) => {
+                let (boot, witness) = super::recovery::witness(&view);
+                !views.knows(boot, witness)
+            }
+            _ => true,
+        }
+    }
+
+    fn count(&mut self, entry: &Entry, tally: &mut Tally, findings: Findings) -> Result<()> {
+        let place = findings
+            .readable
+            .first()
+            .and_then(|(word, _)| word.offset())
+            .unwrap_or(0);
+        for what in findings.damage {
+            self.report.add_damage(place, what);
+        }
+        for what in findings.notes {
+            self.report.add_note(place, what);
+        }
+        tally.lines += 1;
+        if entry.cur.is_tombstone() || entry.cur.is_nothing() {
+            self.report.removed += 1;
+        } else {
+            tally.sessions += 1;
+            if entry.is_expired(self.now_ms) {
+                self.report.expired += 1;
+            } else {
+                self.report.sessions += 1;
+            }
+        }
+        for (word, readable) in findings.readable {
+            let size = readable
+                .class
+                .map_or(0, |class| self.file.records.classes.size(class));
+            let bytes = size as u64 + readable.pieces.len() as u64 * crate::format::BLOCK_SIZE;
+            if word == entry.cur {
+                self.report.live_bytes += bytes;
+            } else {
+                self.report.superseded_bytes += bytes;
+            }
+            self.claims.add(entry.tag, word, size, &readable.pieces);
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Default)]
+struct Findings {
+    damage: Vec<&'static str>,
+    notes: Vec<&'static str>,
+    readable: Vec<(Word, super::records::Readable)>,
+}
+
+/// Bytes of `lines` lines.
+pub(super) fn bytes_of(lines: u32) -> u64 {
+    u64::from(lines) * LINE_SIZE as u64
+}

@@ -1,0 +1,156 @@
+//! Making a container of an empty file.
+//!
+//! Everything is written and synced before the headers, and the headers last:
+//! a kill or a cut on the way leaves a file without a header, which `open`
+//! refuses and `create` refuses too unless it is all zero; nothing that was ever
+//! a container is made anew.
+
+use super::index::reading;
+use super::writer::failed;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::block::{BlockHead, Use};
+use crate::format::class::Classes;
+use crate::format::control::{Control, Pass, Phase, Root, Stage, encode_table_entry};
+use crate::format::header::Header;
+use crate::format::segment::{REACH, Reach, TALLY, Tally};
+use crate::format::{BLOCK_SIZE, place};
+use crate::storage::{Fill, Storage};
+
+/// Block of the first segment.
+const FIRST_SEGMENT: u32 = 1;
+/// Generation and first write epoch of a new container.
+const FIRST_EPOCH: u64 = 1;
+
+/// Whether a file has no bytes, or only zeros.
+pub(super) fn is_blank(storage: &dyn Storage) -> Result<bool> {
+    let mut buffer = [0; 4096];
+    let mut offset = 0;
+    let len = storage.status().map_err(reading)?.len;
+    while offset < len {
+        let found = storage.read_at(&mut buffer, offset).map_err(reading)?;
+        if found == 0 {
+            break;
+        }
+        if buffer.iter().take(found).any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        offset += found as u64;
+    }
+    Ok(true)
+}
+
+/// Initialises a blank file. The caller holds the writer lock.
+pub(super) fn initialise(storage: &dyn Storage) -> Result<()> {
+    let header = new_header(storage)?;
+    let len = storage.status().map_err(reading)?.len;
+    let end = 2 * BLOCK_SIZE;
+    if len < end {
+        storage
+            .extend(len / BLOCK_SIZE * BLOCK_SIZE, end, Fill::Zeros)
+            .map_err(|source| failed("grow the file", source))?;
+    }
+    write_first_segment(storage, &header)?;
+    write_control_page(storage, &header, len > end)?;
+    sync(storage)?;
+    let bytes = header.encode();
+    write(storage, &bytes, place::HEADER_COPY)?;
+    write(storage, &bytes, place::HEADER)?;
+    sync(storage)
+}
+
+fn new_header(storage: &dyn Storage) -> Result<Header> {
+    let mut random = [0; 32];
+    storage
+        .random(&mut random)
+        .map_err(|source| Error::io("get random bits", source))?;
+    let (uuid, key) = random.split_at(16);
+    let mut header = Header {
+        compatible: 0,
+        read_only: 0,
+        uuid: [0; 16],
+        key: [0; 16],
+        created_ms: storage.now_ms(),
+        classes: Classes::standard(),
+    };
+    header.uuid.copy_from_slice(uuid);
+    header.key.copy_from_slice(key);
+    Ok(header)
+}
+
+fn write_first_segment(storage: &dyn Storage, header: &Header) -> Result<()> {
+    let seal = header.seal();
+    let segment = u64::from(FIRST_SEGMENT) * BLOCK_SIZE;
+    let mut head = BlockHead::taken(FIRST_EPOCH, Use::Segment);
+    head.bitmap.set(0);
+    write(storage, &head.encode(segment, seal), segment)?;
+    let reach = Reach {
+        lines: Reach::step_for(1),
+        segment: 0,
+        epoch: 0,
+    };
+    write(
+        storage,
+        &reach.encode(segment + REACH, seal),
+        segment + REACH,
+    )?;
+    let tally = Tally::default();
+    write(
+        storage,
+        &tally.encode(segment + TALLY, seal),
+        segment + TALLY,
+    )
+}
+
+/// `more` says that the file has more blocks than a new container needs: then
+/// the first pass will find them.
+fn write_control_page(storage: &dyn Storage, header: &Header, more: bool) -> Result<()> {
+    let seal = header.seal();
+    let control = Control {
+        write_epoch: FIRST_EPOCH,
+        synced_epoch: FIRST_EPOCH - 1,
+        generation: FIRST_EPOCH,
+        recovered_epoch: 0,
+        synced_at_ms: storage.now_ms(),
+        failures: 0,
+        suspect: false,
+        syncing: false,
+    };
+    write(
+        storage,
+        &control.encode(place::CONTROL, seal),
+        place::CONTROL,
+    )?;
+    let root = Root {
+        segments: 1,
+        batch: 0,
+        phase: Phase::Whole,
+        epoch: 0,
+    };
+    write(storage, &root.encode(place::ROOT, seal), place::ROOT)?;
+    let stage = if more { Stage::Tables } else { Stage::Done };
+    let pass = Pass {
+        stage,
+        ..Pass::begin(FIRST_EPOCH, FIRST_SEGMENT + 1)
+    };
+    write(storage, &pass.encode(place::PASS, seal), place::PASS)?;
+    write(
+        storage,
+        &encode_table_entry(FIRST_SEGMENT, 0, seal),
+        place::TABLE,
+    )
+}
+
+fn write(storage: &dyn Storage, bytes: &[u8], offset: u64) -> Result<()> {
+    storage
+        .write_at(bytes, offset)
+        .map_err(|source| failed("write", source))
+}
+
+fn sync(storage: &dyn Storage) -> Result<()> {
+    storage.sync().map_err(|source| failed("sync", source))
+}
+
+/// The error for a file that has something in it.
+pub(super) fn exists() -> Error {
+    ErrorKind::Exists.into()
+}

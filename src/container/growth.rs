@@ -1,0 +1,237 @@
+//! Growth of the index: linear hashing by segments that never move and are
+//! never freed (invariant 17).
+//!
+//! A split of a batch of segments goes in three steps, each waiting for the one
+//! before to be durable by an ordinary sync; none syncs under the lock:
+//! 1. Filling: the new segments are allocated and get copies of the entries that
+//!    will belong there; then the root line says "filling, since epoch e". From
+//!    now on a change of such an entry is written to both, the old segment first.
+//!    A cut: the old count is on the disk or comes back, the new segments mean
+//!    nothing, recovery drops them.
+//! 2. Settling, once e is durable: the root line gets the new count. The new
+//!    segments count, the old ones are kept in step, since a cut may bring the
+//!    root line of step 1 back.
+//! 3. Whole, once that is durable: the entries left behind are dead by address.
+//!
+//! Entries of the segment table at or beyond the count mean nothing; a repeated
+//! split takes new blocks, so that nothing of a dropped one is ever believed.
+
+use super::index::{DIRECTORY_MARK, table_offset};
+use super::writer::{Attempt, Writer};
+use crate::error::Result;
+use crate::format::block::{BlockHead, Use};
+use crate::format::control::{
+    BATCH_MAX, Phase, Root, SEGMENTS_MAX, TABLE_BLOCK_LEN, TABLE_ENTRY_SIZE, encode_table_entry,
+};
+use crate::format::entry::{Entry, Slot};
+use crate::format::segment::{
+    ENTRIES, REACH, Reach, TALLY, Tally, batch_max, first_line, parent_of, probe_offset, segment_of,
+};
+use crate::format::{BLOCK_SIZE, LINE_SIZE, PAGE_SIZE, place};
+use crate::storage::Fill;
+
+/// Lines in use above which a segment calls for growth: linear probing stays
+/// short below, and the segments that wait for their turn do not fill up.
+const LINES_GOAL: u32 = ENTRIES * 62 / 100;
+/// One batch splits this part of the segments, up to [`BATCH_MAX`].
+const BATCH_PART: u32 = 8;
+
+impl Writer<'_> {
+    /// Takes the next step of a split whose last one is durable.
+    pub(super) fn advance_split(&mut self) -> Result<()> {
+        if self.root.phase == Phase::Whole || !self.control.is_durable(self.root.epoch) {
+            return Ok(());
+        }
+        let epoch = self.control.write_epoch;
+        let root = self.root;
+        self.set_root(match root.phase {
+            Phase::Filling => Root {
+                segments: root.named(),
+                phase: Phase::Settling,
+                epoch,
+                ..root
+            },
+            Phase::Settling | Phase::Whole => Root {
+                batch: 0,
+                phase: Phase::Whole,
+                ..root
+            },
+        })
+    }
+
+    /// Begins a split if a segment with this many lines in use calls for it.
+    pub(crate) fn grow_if_full(&mut self, lines: u32) -> Result<()> {
+        if lines > LINES_GOAL {
+            self.begin_split()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Begins a split, unless one is under way or there is no space for it.
+    pub(crate) fn begin_split(&mut self) -> Result<()> {
+        let segments = self.root.segments;
+        let most = BATCH_MAX
+            .min(batch_max(segments))
+            .min(SEGMENTS_MAX - segments);
+        let batch = (segments / BATCH_PART).clamp(1, most.max(1));
+        if self.root.phase != Phase::Whole || most == 0 || self.control.suspect {
+            return Ok(());
+        }
+        for number in segments..segments + batch {
+            if !self.fill_segment(number, segments + batch)? {
+                return Ok(());
+            }
+        }
+        let epoch = self.control.write_epoch;
+        self.set_root(Root {
+            segments,
+            batch,
+            phase: Phase::Filling,
+            epoch,
+        })?;
+        for number in segments..segments + batch {
+            self.recount(parent_of(number))?;
+        }
+        Ok(())
+    }
+
+    /// Makes segment `number` of an index of `segments` to be, with the entries
+    /// that move there. False if there is no space now.
+    fn fill_segment(&mut self, number: u32, segments: u32) -> Result<bool> {
+        if !self.prepare_table(number)? {
+            return Ok(false);
+        }
+        let Attempt::Done(block) = self.space_for_index(Use::Segment)? else {
+            return Ok(false);
+        };
+        let segment = u64::from(block) * BLOCK_SIZE;
+        let mut image = vec![0; BLOCK_SIZE as usize];
+        let (reach, tally) = self.copy_entries(number, segments, segment, &mut image)?;
+        let mut head = BlockHead::taken(self.control.generation, Use::Segment);
+        head.bitmap.set(0);
+        head.next = number;
+        let seal = self.seal();
+        // The reach needs no wait: nobody looks here before it is durable.
+        let reach = Reach {
+            lines: Reach::step_for(reach),
+            segment: number,
+            epoch: 0,
+        };
+        for (offset, line) in [
+            (0, head.encode(segment, seal)),
+            (REACH, reach.encode(segment + REACH, seal)),
+            (TALLY, tally.encode(segment + TALLY, seal)),
+        ] {
+            put_line(&mut image, offset, &line);
+        }
+        // In pages, so that later small writes to them are cheap.
+        for (page, offset) in image
+            .chunks_exact(PAGE_SIZE as usize)
+            .zip((segment..).step_by(PAGE_SIZE as usize))
+        {
+            self.write(page, offset)?;
+        }
+        self.name_segment(number, block)?;
+        Ok(true)
+    }
+
+    /// Copies the entries that move from their parent into the image of the
+    /// new segment. Returns how far the farthest came to lie, and their number.
+    fn copy_entries(
+        &self,
+        number: u32,
+        segments: u32,
+        segment: u64,
+        image: &mut [u8],
+    ) -> Result<(u32, Tally)> {
+        let parent = parent_of(number);
+        let mut tally = Tally::default();
+        let mut reach = 1;
+        for first in (0..ENTRIES).step_by(64) {
+            for (_, entry) in self.sessions_in(parent, first, 64.min(ENTRIES - first))? {
+                if segment_of(entry.tag, segments) != number {
+                    continue;
+                }
+                let step = self.place_copy(&entry, segment, image);
+                reach = reach.max(step + 1);
+                tally.lines += 1;
+                tally.sessions += u32::from(!entry.cur.is_tombstone());
+            }
+        }
+        Ok((reach, tally))
+    }
+
+    fn place_copy(&self, entry: &Entry, segment: u64, image: &mut [u8]) -> u32 {
+        let first = first_line(entry.tag);
+        for step in 0..ENTRIES {
+            let offset = probe_offset(first, step);
+            let free = image
+                .get(offset as usize..offset as usize + LINE_SIZE)
+                .is_some_and(|line| line.iter().all(|byte| *byte == 0));
+            if free {
+                let line = Slot::Session(*entry).encode(segment + offset, self.seal());
+                put_line(image, offset, &line);
+                return step;
+            }
+        }
+        ENTRIES
+    }
+
+    /// Makes the part of the segment table that segment `number` is the first
+    /// of, if it is. False if there is no space now.
+    fn prepare_table(&mut self, number: u32) -> Result<bool> {
+        let Some(beyond) = number.checked_sub(place::TABLE_LEN) else {
+            return Ok(true);
+        };
+        if !beyond.is_multiple_of(TABLE_BLOCK_LEN) {
+            return Ok(true);
+        }
+        let part = beyond / TABLE_BLOCK_LEN;
+        let Attempt::Done(block) = self.space_for_index(Use::Table)? else {
+            return Ok(false);
+        };
+        let mut head = BlockHead::taken(self.control.generation, Use::Table);
+        head.bitmap.set(0);
+        head.next = part;
+        self.write_head(block, &head)?;
+        let offset = place::DIRECTORY + u64::from(part) * TABLE_ENTRY_SIZE;
+        self.write(
+            &encode_table_entry(block, part | DIRECTORY_MARK, self.seal()),
+            offset,
+        )?;
+        Ok(true)
+    }
+
+    fn name_segment(&mut self, number: u32, block: u32) -> Result<()> {
+        let offset = match number.checked_sub(place::TABLE_LEN) {
+            None => place::TABLE + u64::from(number) * TABLE_ENTRY_SIZE,
+            Some(beyond) => {
+                let table = self
+                    .file
+                    .records
+                    .index
+                    .directory_entry(beyond / TABLE_BLOCK_LEN)?;
+                table_offset(table, beyond % TABLE_BLOCK_LEN)
+            }
+        };
+        self.write(&encode_table_entry(block, number, self.seal()), offset)
+    }
+
+    /// A block for the index. No space is no error: the index goes on as it is,
+    /// only slower, until it is really full.
+    fn space_for_index(&mut self, usage: Use) -> Result<Attempt<u32>> {
+        use crate::error::ErrorKind;
+        match self.allocate_block(usage, Fill::Zeros) {
+            Err(error) if matches!(error.kind(), ErrorKind::Full(_)) => Ok(Attempt::Sync),
+            other => other,
+        }
+    }
+}
+
+fn put_line(image: &mut [u8], offset: u64, line: &[u8; LINE_SIZE]) {
+    let start = offset as usize;
+    if let Some(place) = image.get_mut(start..start + LINE_SIZE) {
+        place.copy_from_slice(line);
+    }
+}

@@ -1,0 +1,565 @@
+//! The handle that applications hold: [`ByteContainer`] and its operations.
+//!
+//! Here operations are put together: take the lock, find the session, decide,
+//! change, and afterwards sync as the handle's durability asks. What each step
+//! does to the file is in the modules below.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use super::background::Background;
+use super::check::Report;
+use super::info::Info;
+use super::iter::Sessions;
+use super::open;
+use super::open_file::OpenFile;
+use super::options::{Durability, Options};
+use super::records::Wanted;
+use super::save::{Draft, Key, Target};
+use super::session::{Change, Outcome, Session, Times, Updated, Version};
+use super::writer::{Attempt, Locked, Writer};
+use crate::error::{Error, ErrorKind, ReadOnly, Result};
+use crate::format::{ID_LEN_MAX, VALUE_LEN_MAX};
+use crate::storage::Storage;
+
+/// Times that an operation is begun again because it had to wait for a sync.
+const ATTEMPTS: u32 = 16;
+
+/// A container: sessions by id, bytes in and bytes out.
+///
+/// Most programs want [`Container`](crate::Container), which keeps JSON and is
+/// built on this. A handle may be shared by threads; any number of processes
+/// may hold handles of the same file. Ids are 1 to 255 bytes of any content,
+/// values 0 to 4 MiB.
+///
+/// Loading takes no lock. Saving takes the container's one writer lock for some
+/// microseconds, or gives up with [`Busy`](ErrorKind::Busy) at the handle's
+/// deadline.
+///
+/// ```
+/// use cloakroom::{ByteContainer, Options};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("sessions.room");
+/// let container = ByteContainer::create(&path, Options::new())?;
+/// container.save("id", b"any bytes")?;
+/// assert_eq!(container.load("id")?.unwrap().value, b"any bytes");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct ByteContainer {
+    chain: Arc<Chain>,
+    background: Option<Background>,
+}
+
+/// A file and, once it was replaced under its name or this process was forked,
+/// the file that took its place.
+#[derive(Debug)]
+pub(super) struct Chain {
+    file: Arc<OpenFile>,
+    next: OnceLock<Box<Chain>>,
+}
+
+impl Chain {
+    fn current(&self) -> &Chain {
+        let mut chain = self;
+        while let Some(next) = chain.next.get() {
+            chain = next;
+        }
+        chain
+    }
+
+    /// The file in use. In a forked child, one that the child opened.
+    fn file(&self) -> Result<&Arc<OpenFile>> {
+        let chain = self.current();
+        if chain.file.storage().process_id() == chain.file.process_id {
+            return Ok(&chain.file);
+        }
+        chain.reopen()?;
+        Ok(&chain.current().file)
+    }
+
+    /// Opens the name anew, for this and all later operations.
+    fn reopen(&self) -> Result<()> {
+        let file = &self.file;
+        let reopened = file
+            .storage()
+            .reopen()
+            .map_err(|source| Error::io("open anew", source))?;
+        let Some(storage) = reopened else {
+            return Err(Error::io("open anew", std::io::ErrorKind::NotFound.into()));
+        };
+        let read_only = file
+            .read_only
+            .filter(|why| !matches!(why, ReadOnly::Features(_)));
+        let next = OpenFile::new(storage, file.options.clone(), file.path.clone(), read_only)?;
+        // If another thread was faster, its file is as good.
+        let _ = self.next.set(Box::new(Chain {
+            file: Arc::new(next),
+            next: OnceLock::new(),
+        }));
+        Ok(())
+    }
+
+    /// Syncs if this handle has published something and the interval is over.
+    pub(super) fn sync_if_due(&self, interval: Duration) {
+        let file = &self.current().file;
+        let published = file.local().published_epoch;
+        if let Ok(control) = file.control_line()
+            && !control.is_durable(published)
+            && file.is_due(&control, interval)
+        {
+            file.sync_now();
+        }
+    }
+}
+
+impl ByteContainer {
+    /// Opens an existing container for reading and writing.
+    ///
+    /// Costs one open and a few system calls, whatever the size; nothing is
+    /// scanned and no lock is taken. The name may be a symbolic link.
+    ///
+    /// # Errors
+    /// [`NotAContainer`](ErrorKind::NotAContainer), [`Newer`](ErrorKind::Newer),
+    /// [`Io`](ErrorKind::Io).
+    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<ByteContainer> {
+        let path = path.as_ref();
+        open::open(path, options)
+            .map(ByteContainer::of)
+            .map_err(|error| error.at(Some(path)))
+    }
+
+    /// Makes a container and opens it. The file must not exist, or be empty or
+    /// all zero: then it is initialised, with the permissions that it has.
+    /// Returns when the container and its name are on the disk.
+    ///
+    /// # Errors
+    /// [`Exists`](ErrorKind::Exists) if there is anything in the file;
+    /// [`NotAContainer`](ErrorKind::NotAContainer) for what is no regular file, a
+    /// symbolic link included; [`Full`](ErrorKind::Full); [`Io`](ErrorKind::Io).
+    pub fn create(path: impl AsRef<Path>, options: Options) -> Result<ByteContainer> {
+        let path = path.as_ref();
+        open::create(path, options)
+            .map(ByteContainer::of)
+            .map_err(|error| error.at(Some(path)))
+    }
+
+    /// Opens an existing container for reading. The handle writes nothing, locks
+    /// nothing, and works on a medium and in a directory that cannot be written.
+    ///
+    /// # Errors
+    /// As [`ByteContainer::open`].
+    pub fn open_read_only(path: impl AsRef<Path>, options: Options) -> Result<ByteContainer> {
+        let path = path.as_ref();
+        open::open_read_only(path, options)
+            .map(ByteContainer::of)
+            .map_err(|error| error.at(Some(path)))
+    }
+
+    /// Opens the container in a storage of your own.
+    ///
+    /// # Errors
+    /// As [`ByteContainer::open`].
+    pub fn open_on(storage: Box<dyn Storage>, options: Options) -> Result<ByteContainer> {
+        OpenFile::new(storage, options, None, None).map(ByteContainer::of)
+    }
+
+    /// Makes a container in a blank storage of your own, and opens it.
+    ///
+    /// # Errors
+    /// As [`ByteContainer::create`].
+    pub fn create_on(storage: Box<dyn Storage>, options: Options) -> Result<ByteContainer> {
+        open::create_in(storage.as_ref(), &options)?;
+        ByteContainer::open_on(storage, options)
+    }
+
+    /// Opens the container in a storage of your own, for reading.
+    ///
+    /// # Errors
+    /// As [`ByteContainer::open`].
+    pub fn open_read_only_on(storage: Box<dyn Storage>, options: Options) -> Result<ByteContainer> {
+        OpenFile::new(storage, options, None, Some(ReadOnly::Handle)).map(ByteContainer::of)
+    }
+
+    fn of(file: OpenFile) -> ByteContainer {
+        let options = file.options.clone();
+        let writes = file.read_only.is_none();
+        let chain = Arc::new(Chain {
+            file: Arc::new(file),
+            next: OnceLock::new(),
+        });
+        let background = match options.durability {
+            Durability::Interval(interval) if options.background_sync && writes => {
+                Background::start(&chain, interval)
+            }
+            _ => None,
+        };
+        ByteContainer { chain, background }
+    }
+
+    /// Loads a session. `None` if there is none, it was removed, or its deadline
+    /// has passed.
+    ///
+    /// # Errors
+    /// [`InvalidId`](ErrorKind::InvalidId), [`Damaged`](ErrorKind::Damaged) if
+    /// this session's bytes are, [`Io`](ErrorKind::Io).
+    pub fn load(&self, id: impl AsRef<[u8]>) -> Result<Option<Session<Vec<u8>>>> {
+        let mut value = Vec::new();
+        let found = self.load_into(id, &mut value)?;
+        Ok(found.map(|session| session.map(|()| value)))
+    }
+
+    /// Loads a session into a buffer of yours, whose content it replaces. What
+    /// the buffer holds when there is no session is not specified.
+    ///
+    /// # Errors
+    /// As [`ByteContainer::load`].
+    pub fn load_into(
+        &self,
+        id: impl AsRef<[u8]>,
+        value: &mut Vec<u8>,
+    ) -> Result<Option<Session<()>>> {
+        let id = valid(id.as_ref())?;
+        let file = &self.chain.current().file;
+        let found = file
+            .find_session(file.records.tagger.tag(id), Wanted::Id(id), value)
+            .map_err(|error| error.at(file.path.as_deref()))?;
+        Ok(found.map(|found| Session {
+            value: (),
+            version: found.version(),
+            times: found.times(),
+        }))
+    }
+
+    /// Whether there is a session of this id.
+    ///
+    /// # Errors
+    /// As [`ByteContainer::load`].
+    pub fn contains(&self, id: impl AsRef<[u8]>) -> Result<bool> {
+        Ok(self.load_into(id, &mut Vec::new())?.is_some())
+    }
+
+    /// Saves a session, whether there is one of this id or not. One that lives
+    /// keeps the time it was created at and its deadline.
+    ///
+    /// # Errors
+    /// [`InvalidId`](ErrorKind::InvalidId), [`TooLarge`](ErrorKind::TooLarge),
+    /// [`Busy`](ErrorKind::Busy), [`Full`](ErrorKind::Full),
+    /// [`ReadOnly`](ErrorKind::ReadOnly), [`Io`](ErrorKind::Io). After an `Io` or
+    /// `Busy` of a durable handle the version may be there and not yet durable.
+    pub fn save(&self, id: impl AsRef<[u8]>, value: &[u8]) -> Result<Version> {
+        let draft = Draft {
+            value: valid_value(value)?,
+            times: None,
+        };
+        self.change(id.as_ref(), |writer, key, target| {
+            writer.save(key, target, draft)
+        })
+    }
+
+    /// Saves a session as it was elsewhere: with the times of a dump.
+    ///
+    /// # Errors
+    /// As [`ByteContainer::save`].
+    pub fn restore(&self, id: impl AsRef<[u8]>, value: &[u8], times: Times) -> Result<Version> {
+        let draft = Draft {
+            value: valid_value(value)?,
+            times: Some(times),
+        };
+        self.change(id.as_ref(), |writer, key, target| {
+            writer.save(key, target, draft)
+        })
+    }
+
+    /// Saves a session if there is none of this id.
+    ///
+    /// # Errors
+    /// As [`ByteContainer::save`].
+    pub fn create_session(&self, id: impl AsRef<[u8]>, value: &[u8]) -> Result<Outcome> {
+        self.save_where(id.as_ref(), value, |_, _, target| {
+            Ok(target.living.is_none())
+        })
+    }
+
+    /// Saves a session if there is one of this id: one that was removed stays
+    /// removed.
+    ///
+    /// # Errors
+    /// As [`ByteContainer::save`].
+    pub fn replace(&self, id: impl AsRef<[u8]>, value: &[u8]) -> Result<Outcome> {
+        self.save_where(id.as_ref(), value, |_, _, target| {
+            Ok(target.living.is_some())
+        })
+    }
+
+    /// Saves a session if it still is of this version.
+    ///
+    /// # Errors
+    /// As [`ByteContainer::save`], and [`Damaged`](ErrorKind::Damaged).
+    pub fn save_if(&self, id: impl AsRef<[u8]>, version: Version, value: &[u8]) -> Result<Outcome> {
+        self.save_where(id.as_ref(), value, |writer, key, target| {
+            let found = writer.read(key, target, &mut Vec::new())?;
+            Ok(found.is_some_and(|found| found.version() == version))
+        })
+    }
+
+    fn save_where(
+        &self,
+        id: &[u8],
+        value: &[u8],
+        condition: impl Fn(&Writer<'_>, Key<'_>, &Target) -> Result<bool>,
+    ) -> Result<Outcome> {
+        let draft = Draft {
+            value: valid_value(value)?,
+            times: None,
+        };
+        self.change(id, |writer, key, target| {
+            if !condition(writer, key, target)? {
+                return Ok(Attempt::Done(Outcome::Conflict));
+            }
+            Ok(match writer.save(key, target, draft)? {
+                Attempt::Done(version) => Attempt::Done(Outcome::Saved(version)),
+                Attempt::Sync => Attempt::Sync,
+            })
+        })
+    }
+
+    /// Reads a session, lets `change` decide, and does what it says, with nobody
+    /// else saving anything in between. Other savers wait meanwhile: be quick.
+    ///
+    /// `change` may be called again if the disk had to be waited for; what it
+    /// said last counts.
+    ///
+    /// # Errors
+    /// As [`ByteContainer::save`], [`Damaged`](ErrorKind::Damaged), and
+    /// [`Reentered`](ErrorKind::Reentered) for a save from inside `change`.
+    pub fn update(
+        &self,
+        id: impl AsRef<[u8]>,
+        mut change: impl FnMut(Option<Session<&[u8]>>) -> Change<Vec<u8>>,
+    ) -> Result<Updated> {
+        let mut buffer = Vec::new();
+        self.change(id.as_ref(), |writer, key, target| {
+            let found = writer.read(key, target, &mut buffer)?;
+            let session = found.map(|found| Session {
+                value: buffer.as_slice(),
+                version: found.version(),
+                times: found.times(),
+            });
+            match change(session) {
+                Change::Keep => Ok(Attempt::Done(Updated::Kept)),
+                Change::Remove => Ok(match writer.remove(target)? {
+                    Attempt::Done(()) => Attempt::Done(Updated::Removed),
+                    Attempt::Sync => Attempt::Sync,
+                }),
+                Change::Save(value) => {
+                    let draft = Draft {
+                        value: valid_value(&value)?,
+                        times: None,
+                    };
+                    Ok(match writer.save(key, target, draft)? {
+                        Attempt::Done(version) => Attempt::Done(Updated::Saved(version)),
+                        Attempt::Sync => Attempt::Sync,
+                    })
+                }
+            }
+        })
+    }
+
+    /// Removes a session. False if there was none. What an unreadable session
+    /// left is removed, too.
+    ///
+    /// # Errors
+    /// As [`ByteContainer::save`].
+    pub fn remove(&self, id: impl AsRef<[u8]>) -> Result<bool> {
+        self.change(id.as_ref(), |writer, _, target| {
+            Ok(match writer.remove(target)? {
+                Attempt::Done(()) => Attempt::Done(target.living.is_some()),
+                Attempt::Sync => Attempt::Sync,
+            })
+        })
+    }
+
+    /// Moves a session's deadline (milliseconds since 1970; `None` is never)
+    /// without writing its value. False if there is no such session.
+    ///
+    /// # Errors
+    /// As [`ByteContainer::save`].
+    pub fn touch(&self, id: impl AsRef<[u8]>, deadline_ms: Option<u64>) -> Result<bool> {
+        self.change(id.as_ref(), |writer, _, target| {
+            writer.touch(target, deadline_ms.unwrap_or(0))
+        })
+    }
+
+    /// Number of sessions as counted, expired ones included until they are
+    /// removed. Costs one line for each 1016 sessions' worth of index. After a
+    /// crash it may be off until each part of the index was walked once.
+    ///
+    /// # Errors
+    /// [`Damaged`](ErrorKind::Damaged), [`Io`](ErrorKind::Io).
+    pub fn len(&self) -> Result<u64> {
+        self.reading(OpenFile::count_sessions)
+    }
+
+    /// Whether no session is counted.
+    ///
+    /// # Errors
+    /// As [`ByteContainer::len`].
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// All sessions with their ids, in no order that means anything. Those that
+    /// live throughout come exactly once, others at most once.
+    pub fn iter(&self) -> Sessions<'_> {
+        Sessions::new(Arc::clone(&self.chain.current().file))
+    }
+
+    /// Returns when everything saved before, by anybody, is on the disk.
+    ///
+    /// # Errors
+    /// [`Busy`](ErrorKind::Busy), [`Io`](ErrorKind::Io), and
+    /// [`ReadOnly`](ErrorKind::ReadOnly).
+    pub fn sync(&self) -> Result<()> {
+        let file = self.chain.file()?;
+        if let Some(why) = file.read_only {
+            return Err(Error::from(ErrorKind::ReadOnly(why)).at(file.path.as_deref()));
+        }
+        file.control_line()
+            .and_then(|control| file.sync_until(control.write_epoch))
+            .map_err(|error| error.at(file.path.as_deref()))
+    }
+
+    /// Facts about the container.
+    ///
+    /// # Errors
+    /// [`Damaged`](ErrorKind::Damaged), [`Io`](ErrorKind::Io).
+    pub fn info(&self) -> Result<Info> {
+        self.reading(OpenFile::info)
+    }
+
+    /// Looks at everything in the container and reports what contradicts itself.
+    /// Takes no lock and changes nothing; on a container in use a suspicious
+    /// place is read again before it is reported. Costs a reading of the whole
+    /// file, and some 16 bytes of memory for each version in it.
+    ///
+    /// # Errors
+    /// [`Io`](ErrorKind::Io). Damage is in the report.
+    pub fn check(&self) -> Result<Report> {
+        self.reading(OpenFile::check)
+    }
+
+    fn reading<T>(&self, read: impl FnOnce(&OpenFile) -> Result<T>) -> Result<T> {
+        let file = &self.chain.current().file;
+        read(file).map_err(|error| error.at(file.path.as_deref()))
+    }
+
+    /// Finds a session under the lock and changes it; syncs as the handle's
+    /// durability asks.
+    fn change<T>(
+        &self,
+        id: &[u8],
+        mut operation: impl FnMut(&mut Writer<'_>, Key<'_>, &Target) -> Result<Attempt<T>>,
+    ) -> Result<T> {
+        let id = valid(id)?;
+        for attempt in 0..ATTEMPTS {
+            let file = self.chain.file()?;
+            let done = try_change(file, id, attempt, &mut operation);
+            match done.map_err(|error| error.at(file.path.as_deref()))? {
+                Tried::Done(value) => return Ok(value),
+                Tried::Again => {}
+                Tried::Replaced => {
+                    let chain = self.chain.current();
+                    chain
+                        .reopen()
+                        .map_err(|error| error.at(chain.file.path.as_deref()))?;
+                }
+            }
+        }
+        let file = &self.chain.current().file;
+        Err(Error::io("make room", std::io::ErrorKind::TimedOut.into()).at(file.path.as_deref()))
+    }
+}
+
+enum Tried<T> {
+    Done(T),
+    Again,
+    Replaced,
+}
+
+fn try_change<T>(
+    file: &OpenFile,
+    id: &[u8],
+    attempt: u32,
+    operation: &mut impl FnMut(&mut Writer<'_>, Key<'_>, &Target) -> Result<Attempt<T>>,
+) -> Result<Tried<T>> {
+    let Locked::Here(mut writer) = file.lock(attempt)? else {
+        return Ok(Tried::Replaced);
+    };
+    writer.step_pass()?;
+    let key = file.key(id);
+    let target = writer.target(key)?;
+    let result = operation(&mut writer, key, &target)?;
+    let control = writer.control;
+    let published = writer.local_ref().published_epoch == control.write_epoch;
+    drop(writer);
+    match result {
+        Attempt::Sync => {
+            file.sync_until(control.write_epoch)?;
+            Ok(Tried::Again)
+        }
+        Attempt::Done(value) => {
+            match file.options.durability {
+                Durability::Durable if published => file.sync_until(control.write_epoch)?,
+                Durability::Interval(_) if published => file.sync_if_due(&control),
+                _ => {}
+            }
+            Ok(Tried::Done(value))
+        }
+    }
+}
+
+impl Drop for ByteContainer {
+    /// Gives back what the handle keeps, and syncs if its interval is over. In a
+    /// forked child nothing of the parent's is touched.
+    fn drop(&mut self) {
+        let file = &self.chain.current().file;
+        let ours = file.storage().process_id() == file.process_id;
+        if let Some(background) = self.background.take() {
+            if ours {
+                background.stop()
+            } else {
+                background.forget()
+            }
+        }
+        if !ours || file.read_only.is_some() {
+            return;
+        }
+        let keeps = !file.local().spares.is_empty();
+        if keeps && let Ok(Locked::Here(mut writer)) = file.lock(0) {
+            // What cannot be given back leaks until the next generation.
+            let _ = writer.release_spares();
+        }
+        if let Durability::Interval(interval) = file.options.durability {
+            self.chain.sync_if_due(interval);
+        }
+    }
+}
+
+fn valid(id: &[u8]) -> Result<&[u8]> {
+    match id.len() {
+        1..=ID_LEN_MAX => Ok(id),
+        len => Err(ErrorKind::InvalidId { len }.into()),
+    }
+}
+
+fn valid_value(value: &[u8]) -> Result<&[u8]> {
+    let (len, max) = (value.len() as u64, VALUE_LEN_MAX as u64);
+    if len > max {
+        Err(ErrorKind::TooLarge { len, max }.into())
+    } else {
+        Ok(value)
+    }
+}

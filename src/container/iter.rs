@@ -1,0 +1,161 @@
+//! Walking over all sessions without a lock.
+//!
+//! Whoever lived throughout is given exactly once, others at most once. The walk
+//! goes by the segments that there were at its beginning: each stands for all
+//! the segments split off from it since, which are read together and again if
+//! the index grew meanwhile, so that an entry that moves is neither missed nor
+//! given twice.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::open_file::OpenFile;
+use super::records::Wanted;
+use super::session::Session;
+use crate::error::{DamageKind, Error, Result};
+use crate::format::control::Root;
+use crate::format::entry::Slot;
+use crate::format::segment::{ENTRIES, entry_offset, parent_of, segment_of};
+use crate::format::tag::Tag;
+use crate::format::{BLOCK_SIZE, LINE_SIZE};
+
+/// An id and its session.
+type Item = (Vec<u8>, Session<Vec<u8>>);
+
+/// Times that the index may grow while one group is read.
+const ATTEMPTS: u32 = 100;
+
+/// An iterator over the sessions of a container, in no order that means
+/// anything. Made by [`ByteContainer::iter`](crate::ByteContainer::iter).
+#[derive(Debug)]
+pub struct Sessions<'a> {
+    file: Arc<OpenFile>,
+    /// Segments when the walk began; `None` before it has.
+    groups: Option<u32>,
+    next_group: u32,
+    tags: Vec<Tag>,
+    failed: bool,
+    container: std::marker::PhantomData<&'a ()>,
+}
+
+impl Sessions<'_> {
+    pub(super) fn new(file: Arc<OpenFile>) -> Self {
+        Sessions {
+            file,
+            groups: None,
+            next_group: 0,
+            tags: Vec::new(),
+            failed: false,
+            container: std::marker::PhantomData,
+        }
+    }
+
+    fn advance(&mut self) -> Result<Option<Item>> {
+        loop {
+            if let Some(tag) = self.tags.pop() {
+                let mut value = Vec::new();
+                if let Some(found) = self.file.find_session(tag, Wanted::Tag(tag), &mut value)? {
+                    let session = Session {
+                        value,
+                        version: found.version(),
+                        times: found.times(),
+                    };
+                    return Ok(Some((found.loaded.id, session)));
+                }
+                continue;
+            }
+            let groups = match self.groups {
+                Some(groups) => groups,
+                None => *self.groups.insert(self.file.records.index.root()?.segments),
+            };
+            if self.next_group >= groups {
+                return Ok(None);
+            }
+            self.tags = self.read_group(self.next_group, groups)?;
+            self.next_group += 1;
+        }
+    }
+
+    /// The tags of all entries that `group` held when there were `groups`
+    /// segments, wherever they are now.
+    fn read_group(&self, group: u32, groups: u32) -> Result<Vec<Tag>> {
+        let index = &self.file.records.index;
+        for _ in 0..ATTEMPTS {
+            let root = index.root()?;
+            let mut tags = HashSet::new();
+            self.read_segment(group, &root, &mut tags)?;
+            for number in groups..root.segments {
+                if origin_of(number, groups) == group {
+                    self.read_segment(number, &root, &mut tags)?;
+                }
+            }
+            if index.root()?.segments == root.segments {
+                return Ok(tags.into_iter().collect());
+            }
+        }
+        Err(Error::io(
+            "walk over the sessions",
+            std::io::ErrorKind::TimedOut.into(),
+        ))
+    }
+
+    fn read_segment(&self, number: u32, root: &Root, tags: &mut HashSet<Tag>) -> Result<()> {
+        let index = &self.file.records.index;
+        let segment = index.segment(number, root)?;
+        let mut image = vec![0; (BLOCK_SIZE - entry_offset(0)) as usize];
+        let start = segment + entry_offset(0);
+        if !index
+            .source
+            .read(&mut image, start)
+            .map_err(super::index::reading)?
+        {
+            return Err(Error::damaged(start, DamageKind::SegmentTable));
+        }
+        let (lines, _) = image.as_chunks::<LINE_SIZE>();
+        for (line, number_in) in lines.iter().zip(0..ENTRIES) {
+            let offset = segment + entry_offset(number_in);
+            let mut slot = Slot::decode(line, offset, index.seal);
+            for _ in 0..super::index::READINGS {
+                if slot.is_some() {
+                    break;
+                }
+                // Torn by a writer of this moment, or rot; rot is for `check`.
+                let again = index.source.line(offset).map_err(super::index::reading)?;
+                slot = again.and_then(|line| Slot::decode(&line, offset, index.seal));
+            }
+            if let Some(Slot::Session(entry)) = slot
+                && segment_of(entry.tag, root.segments) == number
+            {
+                tags.insert(entry.tag);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Which of the first `groups` segments a segment's entries were once in.
+fn origin_of(number: u32, groups: u32) -> u32 {
+    let mut number = number;
+    while number >= groups {
+        number = parent_of(number);
+    }
+    number
+}
+
+impl Iterator for Sessions<'_> {
+    type Item = Result<Item>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let item = self
+            .advance()
+            .map_err(|error| error.at(self.file.path.as_deref()));
+        // A damaged session is reported and passed over; the walk goes on.
+        if let Err(error) = &item {
+            self.failed = !matches!(error.kind(), crate::ErrorKind::Damaged(_));
+        }
+        item.transpose()
+    }
+}

@@ -1,0 +1,156 @@
+//! Loading without a lock.
+//!
+//! A load reads the root line, then the entry, then the record, and believes a
+//! record that matches the entry's newest word: whatever writers did meanwhile,
+//! that version was the current one at some moment of the load (the segment that
+//! the root line named received every change until well after the root line was
+//! read). If the record does not match, the entry is read again from the root
+//! line on. Only when nothing has changed is it a version that a power cut took,
+//! and then the next older one is the current one; where the entry says that
+//! the newest version is durable, it is damage.
+//!
+//! A reader never goes back in time (invariant 13), because it falls back only
+//! on an entry that stayed the same while its newest record was unreadable.
+
+use super::index::{Hit, READINGS};
+use super::open_file::OpenFile;
+use super::records::{Loaded, Wanted};
+use crate::error::{DamageKind, Error, Result};
+use crate::format::entry::{Entry, Slot};
+use crate::format::segment::segment_of;
+use crate::format::tag::Tag;
+use crate::format::word::{Named, Word};
+use crate::storage::Pause;
+
+/// Times that a session may change under a load before the load gives up: far
+/// more than any writer manages.
+const ATTEMPTS: u32 = 10_000;
+/// Attempts before a load lets other threads go first.
+const EAGER_ATTEMPTS: u32 = 4;
+
+/// A session as it was found.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) entry: Entry,
+    /// The word of the version that was read; not always the entry's newest.
+    pub(crate) word: Word,
+    pub(crate) loaded: Loaded,
+}
+
+/// What one look at an entry came to.
+enum Look {
+    Found(Word, Loaded),
+    Absent,
+    Unreadable,
+}
+
+impl OpenFile {
+    /// The session of this tag, its value into `value`. Sessions that are
+    /// removed or expired are absent.
+    pub(crate) fn find_session(
+        &self,
+        tag: Tag,
+        wanted: Wanted<'_>,
+        value: &mut Vec<u8>,
+    ) -> Result<Option<Found>> {
+        self.records.index.source.count_load();
+        let mut previous: Option<(Hit, u32)> = None;
+        let mut torn = 0;
+        for attempt in 0..ATTEMPTS {
+            if attempt >= EAGER_ATTEMPTS {
+                self.storage().pause(Pause::Yield);
+            }
+            let index = &self.records.index;
+            let root = index.root()?;
+            let segment = index.segment(segment_of(tag, root.segments), &root)?;
+            let Some(hit) = index.find(tag, segment)? else {
+                if index.root()?.segments == root.segments {
+                    return Ok(None);
+                }
+                continue;
+            };
+            let unchanged = previous == Some((hit, root.segments));
+            let Some(Slot::Session(entry)) = hit.slot else {
+                // A torn line becomes whole in no time; one that stays is rot.
+                torn = if unchanged { torn + 1 } else { 0 };
+                if torn > READINGS {
+                    return Err(Error::damaged(hit.offset, DamageKind::Entry));
+                }
+                previous = Some((hit, root.segments));
+                continue;
+            };
+            match self.look(&entry, unchanged, wanted, value)? {
+                Look::Absent => return Ok(None),
+                Look::Found(word, loaded) => {
+                    let now_ms = self.now_for(&entry);
+                    let found = Found {
+                        entry,
+                        word,
+                        loaded,
+                    };
+                    return Ok((!entry.is_expired(now_ms)).then_some(found));
+                }
+                Look::Unreadable if unchanged => {
+                    // Unchanged once more, after all words were tried?
+                    if index.source.line(hit.offset).ok().flatten() == Some(hit.line) {
+                        return self.lost(&entry);
+                    }
+                    previous = None;
+                }
+                Look::Unreadable => previous = Some((hit, root.segments)),
+            }
+        }
+        Err(Error::io(
+            "load",
+            std::io::Error::from(std::io::ErrorKind::TimedOut),
+        ))
+    }
+
+    /// No version of the entry can be read, and it does not change: a power cut
+    /// took a session that was never durable, or else it is damage.
+    fn lost(&self, entry: &Entry) -> Result<Option<Found>> {
+        if entry.old == entry.cur
+            && let Some(offset) = entry.cur.offset()
+        {
+            return Err(Error::damaged(offset, DamageKind::Record));
+        }
+        Ok(None)
+    }
+
+    /// Tries the newest version, and the older ones if the entry was seen
+    /// unchanged before.
+    #[inline]
+    fn look(
+        &self,
+        entry: &Entry,
+        unchanged: bool,
+        wanted: Wanted<'_>,
+        value: &mut Vec<u8>,
+    ) -> Result<Look> {
+        let words = entry.words();
+        let tried = if unchanged { words.len() } else { 1 };
+        for (number, word) in words.into_iter().take(tried).enumerate() {
+            match word.named() {
+                Named::Nothing => {}
+                Named::Tombstone => return Ok(Look::Absent),
+                Named::Record { .. } => {
+                    let class = if number == 0 { entry.class } else { None };
+                    if let Some(loaded) = self.records.load(word, class, wanted, value)? {
+                        return Ok(Look::Found(word, loaded));
+                    }
+                }
+            }
+        }
+        Ok(Look::Unreadable)
+    }
+
+    /// The wall clock, asked only where there is a deadline to compare.
+    #[inline]
+    fn now_for(&self, entry: &Entry) -> u64 {
+        if entry.deadline_ms == 0 {
+            0
+        } else {
+            self.storage().now_ms()
+        }
+    }
+}

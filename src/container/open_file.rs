@@ -1,0 +1,172 @@
+//! One opening of one container: the storage, what the static header says, and
+//! what this handle remembers between operations.
+//!
+//! What a handle remembers is a cache of the file that every lock acquisition
+//! checks against the generation, or a hint. Nothing in it is needed after a
+//! crash.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+
+use super::allocate::Spares;
+use super::index::{Index, TableCache};
+use super::nonce::Nonces;
+use super::options::Options;
+use super::records::Records;
+use super::source::Source;
+use crate::error::{ErrorKind, NotAContainer, ReadOnly, Result};
+use crate::format::header::{HEADER_SIZE, Header, Unusable};
+use crate::format::tag::Tagger;
+use crate::format::{BLOCK_SIZE, place};
+use crate::storage::Storage;
+
+/// A container as one handle (and all its threads) sees it.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    pub(crate) header: Header,
+    pub(crate) records: Records,
+    pub(crate) options: Options,
+    pub(crate) path: Option<PathBuf>,
+    /// Why nothing can be written, if so.
+    pub(crate) read_only: Option<ReadOnly>,
+    /// The process that opened the file; a child must open it anew.
+    pub(crate) process_id: u32,
+    /// Guards the writer lock within the process.
+    pub(crate) local: Mutex<Local>,
+    /// Guards SYNC within the process.
+    pub(crate) sync_gate: Mutex<()>,
+    /// Number of the thread that holds `local`, to notice re-entry; 0 is none.
+    pub(crate) owner: AtomicU64,
+    pub(crate) nonces: Nonces,
+}
+
+/// What a handle remembers from one lock acquisition to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Local {
+    /// The witness was compared once; it cannot change while the file is open.
+    pub(crate) view_known: bool,
+    /// Extents freed by this handle whose bits are still set.
+    pub(crate) spares: Spares,
+    /// Where the next trim begins: segment and entry.
+    pub(crate) trim_segment: u32,
+    pub(crate) trim_entry: u32,
+    /// Bits have leaked: the next sync of this handle begins a new generation.
+    pub(crate) new_generation: bool,
+    /// Epoch of the last change that this handle published.
+    pub(crate) published_epoch: u64,
+    /// Number of saves through this handle.
+    pub(crate) saves: u32,
+}
+
+/// What kinds of file begin like this.
+const STRANGERS: &[(&[u8], &str)] = &[
+    (b"SQLite format 3\0", "an SQLite database"),
+    (b"TDB file\n", "a tdb database"),
+    (b"\x13W\x9a\xce", "a gdbm database"),
+    (b"\xce\x9aW\x13", "a gdbm database"),
+    (b"redb\x1a\x0a\xa9\x0d\x0a", "a redb database"),
+    (b"ToKyO CaBiNeT\n", "a Tokyo Cabinet database"),
+    (b"TkrzwHDB\n", "a tkrzw database"),
+    (b"\x1f\x8b", "a gzip file"),
+    (b"PK\x03\x04", "a zip file"),
+    (b"\x7fELF", "a program"),
+    (b"REDIS", "a Redis dump"),
+    (b"{", "JSON text (`cloakroom restore` reads a dump)"),
+    (b"#!", "a script"),
+];
+
+impl OpenFile {
+    /// Reads the header of the container in `storage`.
+    pub(crate) fn new(
+        storage: Box<dyn Storage>,
+        options: Options,
+        path: Option<PathBuf>,
+        read_only: Option<ReadOnly>,
+    ) -> Result<OpenFile> {
+        let source = Source::new(storage, options.map);
+        let header = read_header(&source)?;
+        let read_only = read_only.or({
+            // Features that change what a writer has to do are all unknown yet.
+            (header.read_only != 0).then_some(ReadOnly::Features(header.read_only))
+        });
+        let process_id = source.storage().process_id();
+        let nonces = Nonces::new(source.storage())?;
+        let seal = header.seal();
+        let index = Index {
+            source,
+            seal,
+            table: TableCache::new(),
+        };
+        let tagger = Tagger::new(&header.key);
+        Ok(OpenFile {
+            records: Records {
+                index,
+                classes: header.classes,
+                tagger,
+            },
+            header,
+            options,
+            path,
+            read_only,
+            process_id,
+            local: Mutex::new(Local::default()),
+            sync_gate: Mutex::new(()),
+            owner: AtomicU64::new(0),
+            nonces,
+        })
+    }
+
+    pub(crate) fn storage(&self) -> &dyn Storage {
+        self.records.index.source.storage()
+    }
+}
+
+/// One system call for the header and the control page; the second copy only
+/// if the first is no good.
+fn read_header(source: &Source) -> Result<Header> {
+    let status = source.status().map_err(super::index::reading)?;
+    let mut bytes = [0; HEADER_SIZE];
+    let first = if source
+        .read(&mut bytes, place::HEADER)
+        .map_err(super::index::reading)?
+    {
+        Header::decode(&bytes)
+    } else {
+        Err(Unusable::NotAContainer)
+    };
+    let (problem, start) = match first {
+        Ok(header) if status.len >= 2 * BLOCK_SIZE => return Ok(header),
+        Ok(_) => return Err(ErrorKind::NotAContainer(NotAContainer::CutShort).into()),
+        Err(problem) => (problem, bytes),
+    };
+    if source
+        .read(&mut bytes, place::HEADER_COPY)
+        .map_err(super::index::reading)?
+        && let Ok(header) = Header::decode(&bytes)
+        && status.len >= 2 * BLOCK_SIZE
+    {
+        return Ok(header);
+    }
+    Err(explain(source, problem, &start)?.into())
+}
+
+fn explain(source: &Source, problem: Unusable, start: &[u8]) -> Result<ErrorKind> {
+    Ok(match problem {
+        Unusable::Version(version) => ErrorKind::Newer {
+            found: crate::error::Newer::Version(version),
+        },
+        Unusable::Features(bits) => ErrorKind::Newer {
+            found: crate::error::Newer::Features(bits),
+        },
+        Unusable::Damaged => ErrorKind::NotAContainer(NotAContainer::NoHeader),
+        Unusable::NotAContainer => {
+            let stranger = STRANGERS.iter().find(|(magic, _)| start.starts_with(magic));
+            ErrorKind::NotAContainer(match stranger {
+                Some((_, what)) => NotAContainer::LooksLike(what),
+                None if super::create::is_blank(source.storage())? => NotAContainer::Empty,
+                None => NotAContainer::NoHeader,
+            })
+        }
+    })
+}

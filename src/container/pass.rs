@@ -1,0 +1,269 @@
+//! The pass: rebuilds the bitmaps of a generation from the index.
+//!
+//! A generation begins with recovery, or when bits have leaked. From then on a
+//! block's bitmap means nothing until the pass has been over the whole index:
+//! it takes a block's class from the checked records that entries name in it,
+//! never from the block's head, begins the bitmap afresh at the first record,
+//! and sets a bit for each. Blocks that it never came to are empty, as of the
+//! epoch in which it then sees them. It goes some lines with each save, and to
+//! its end where an allocation finds nothing.
+//!
+//! Entries that change while it runs set their own bits: whatever is allocated
+//! in a generation has its bit set in that generation.
+
+use super::index::reading;
+use super::trim::Trimmed;
+use super::writer::Writer;
+use crate::error::Result;
+use crate::format::block::{BlockHead, Use};
+use crate::format::class::Class;
+use crate::format::control::{Pass, Stage, TABLE_BLOCK_LEN};
+use crate::format::entry::{Entry, Slot};
+use crate::format::segment::{ENTRIES, TALLY, Tally, entry_offset};
+use crate::format::{BLOCK_SIZE, LINE_SIZE, Line, place};
+
+/// Lines of the index or heads of blocks that one save looks at.
+const LINES_PER_SAVE: u32 = 8;
+/// Lines read at once.
+const CHUNK: u32 = 64;
+/// Growth since the last pass, in blocks, before leaks are suspected.
+const LEAK_BLOCKS_MIN: u64 = 64;
+
+impl Writer<'_> {
+    /// The share of the pass that each save does.
+    pub(crate) fn step_pass(&mut self) -> Result<()> {
+        if self.pass.stage == Stage::Done {
+            Ok(())
+        } else {
+            self.advance_pass(LINES_PER_SAVE)
+        }
+    }
+
+    /// Goes on with the pass by about `lines` lines.
+    pub(crate) fn advance_pass(&mut self, lines: u32) -> Result<()> {
+        let mut left = u64::from(lines);
+        let mut pass = self.pass;
+        let begun = pass;
+        while left > 0 && pass.stage != Stage::Done {
+            let done = match pass.stage {
+                Stage::Tables => self.mark_table(&mut pass)?,
+                Stage::Index => self.mark_lines(&mut pass, left.min(CHUNK.into()) as u32)?,
+                Stage::Blocks => self.complete_block(&mut pass)?,
+                Stage::Done => break,
+            };
+            left = left.saturating_sub(done);
+        }
+        if pass != begun {
+            self.set_pass(pass)?;
+        }
+        Ok(())
+    }
+
+    /// Marks one block of the segment table.
+    fn mark_table(&mut self, pass: &mut Pass) -> Result<u64> {
+        let part = pass.position as u32;
+        let beyond = self.root.named().saturating_sub(place::TABLE_LEN);
+        if part >= beyond.div_ceil(TABLE_BLOCK_LEN) {
+            *pass = Pass {
+                stage: Stage::Index,
+                position: 0,
+                ..*pass
+            };
+            return Ok(1);
+        }
+        let block = self.file.records.index.directory_entry(part)?;
+        self.mark_whole(block, Use::Table, part)?;
+        pass.position += 1;
+        Ok(1)
+    }
+
+    /// Marks what some lines of a segment name, and the segment itself before
+    /// its first line.
+    fn mark_lines(&mut self, pass: &mut Pass, count: u32) -> Result<u64> {
+        let number = (pass.position / u64::from(ENTRIES)) as u32;
+        let first = (pass.position % u64::from(ENTRIES)) as u32;
+        if number >= self.root.named() {
+            *pass = Pass {
+                stage: Stage::Blocks,
+                position: 1,
+                ..*pass
+            };
+            return Ok(1);
+        }
+        let segment = self.segment(number)?;
+        if first == 0 {
+            self.mark_whole((segment / BLOCK_SIZE) as u32, Use::Segment, number)?;
+        }
+        let count = count.min(ENTRIES - first).min(CHUNK);
+        for entry in self.sessions_in(number, first, count)? {
+            self.mark_entry(&entry.1)?;
+        }
+        pass.position += u64::from(count);
+        if first + count == ENTRIES {
+            self.recount(number)?;
+        }
+        Ok(count.into())
+    }
+
+    /// The sessions at home in these lines of a segment, with their offsets.
+    pub(crate) fn sessions_in(
+        &self,
+        number: u32,
+        first: u32,
+        count: u32,
+    ) -> Result<Vec<(u64, Entry)>> {
+        let mut buffer = [0; CHUNK as usize * LINE_SIZE];
+        let offset = self.segment(number)? + entry_offset(first);
+        let bytes = buffer
+            .get_mut(..count as usize * LINE_SIZE)
+            .unwrap_or(&mut []);
+        self.file
+            .records
+            .index
+            .source
+            .read(bytes, offset)
+            .map_err(reading)?;
+        let (lines, _) = bytes.as_chunks::<LINE_SIZE>();
+        let mut sessions = Vec::new();
+        for (line, index) in lines.iter().zip(0u64..) {
+            let place = offset + index * LINE_SIZE as u64;
+            if let Some(entry) = self.session_at_home(line, place, number) {
+                sessions.push((place, entry));
+            }
+        }
+        Ok(sessions)
+    }
+
+    fn session_at_home(&self, line: &Line, offset: u64, number: u32) -> Option<Entry> {
+        match Slot::decode(line, offset, self.seal())? {
+            Slot::Session(entry) if self.is_home(entry.tag, number) => Some(entry),
+            _ => None,
+        }
+    }
+
+    fn mark_entry(&mut self, entry: &Entry) -> Result<()> {
+        for word in entry.words() {
+            let Some(offset) = word.offset() else {
+                continue;
+            };
+            let Some(readable) = self.file.records.readable(word, entry.tag)? else {
+                continue;
+            };
+            if let Some(class) = readable.class {
+                self.mark_extent(offset, class)?;
+            }
+            for piece in &readable.pieces {
+                self.mark_whole(piece.block, Use::Large, 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn mark_extent(&mut self, offset: u64, class: Class) -> Result<()> {
+        let block = (offset / BLOCK_SIZE) as u32;
+        let generation = self.control.generation;
+        let classes = self.file.records.classes;
+        let found = self
+            .block_head(block)?
+            .filter(|head| head.generation == generation);
+        let before = found.unwrap_or(BlockHead {
+            complete: false,
+            ..BlockHead::taken(generation, Use::Extents(class))
+        });
+        let mut head = before;
+        let Use::Extents(cut) = head.usage else {
+            return Ok(());
+        };
+        // In a block that is cut otherwise (by rot only), all that it overlaps.
+        let size = classes.size(cut).max(1) as u64;
+        let within = (offset % BLOCK_SIZE).saturating_sub(LINE_SIZE as u64);
+        let end = within + classes.size(class) as u64;
+        for index in within / size..end.div_ceil(size) {
+            head.bitmap.set(index as u16);
+        }
+        if found != Some(head) {
+            self.update_block(block, &before, head)?;
+        }
+        Ok(())
+    }
+
+    /// Marks a block that is used as a whole.
+    fn mark_whole(&mut self, block: u32, usage: Use, number: u32) -> Result<()> {
+        let mut head = BlockHead::taken(self.control.generation, usage);
+        head.bitmap.set(0);
+        head.next = number;
+        if self.block_head(block)? != Some(head) {
+            self.write_head(block, &head)?;
+        }
+        Ok(())
+    }
+
+    /// Completes one block's bitmap, once the whole index was seen: a block of
+    /// an older generation is empty.
+    fn complete_block(&mut self, pass: &mut Pass) -> Result<u64> {
+        let block = pass.position as u32;
+        if block >= self.blocks {
+            *pass = Pass {
+                stage: Stage::Done,
+                position: 0,
+                blocks: self.blocks,
+                ..*pass
+            };
+            return Ok(1);
+        }
+        let generation = self.control.generation;
+        match self.block_head(block)? {
+            Some(head) if head.generation == generation && head.complete => {}
+            Some(head) if head.generation == generation => {
+                self.update_block(
+                    block,
+                    &head,
+                    BlockHead {
+                        complete: true,
+                        ..head
+                    },
+                )?;
+            }
+            _ => {
+                let mut head = BlockHead::taken(generation, Use::Unused);
+                head.emptied_epoch = self.control.write_epoch;
+                let unlisted = head;
+                self.update_block(block, &unlisted, head)?;
+            }
+        }
+        pass.position += 1;
+        Ok(1)
+    }
+
+    /// Counts a segment's lines and sessions anew.
+    pub(crate) fn recount(&mut self, number: u32) -> Result<()> {
+        let mut tally = Tally::default();
+        for first in (0..ENTRIES).step_by(CHUNK as usize) {
+            let count = CHUNK.min(ENTRIES - first);
+            for (_, entry) in self.sessions_in(number, first, count)? {
+                if crate::format::segment::segment_of(entry.tag, self.root.named()) == number {
+                    tally.lines += 1;
+                    tally.sessions += u32::from(!entry.cur.is_tombstone());
+                }
+            }
+        }
+        let offset = self.segment(number)? + TALLY;
+        self.write(&tally.encode(offset, self.seal()), offset)
+    }
+
+    /// Suspects leaked bits when the file has grown by a quarter since the last
+    /// pass and is far larger than what a sample of the index says lives in it.
+    pub(crate) fn notice_leaks(&mut self, sample: &Trimmed) {
+        if self.pass.stage != Stage::Done || sample.lines == 0 {
+            return;
+        }
+        let index_lines = u64::from(self.root.named()) * u64::from(ENTRIES);
+        let live = sample.named_bytes / u64::from(sample.lines) * index_lines;
+        let needed = live + live / 2 + u64::from(self.root.named()) * BLOCK_SIZE;
+        let blocks = u64::from(self.blocks);
+        let grown = blocks > u64::from(self.pass.blocks) * 5 / 4 + LEAK_BLOCKS_MIN;
+        if grown && blocks * BLOCK_SIZE > needed + LEAK_BLOCKS_MIN * BLOCK_SIZE {
+            self.local().new_generation = true;
+        }
+    }
+}

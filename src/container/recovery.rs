@@ -1,0 +1,112 @@
+//! Recovery: what the first writer does after the page cache may have been lost.
+//!
+//! It is noticed by the witness, a hash of boot, mount, device and inode: a
+//! writer whose own is not among those that the container remembers for this
+//! boot (reboot, remount, a copied file) recovers under its first lock. Nothing
+//! is scanned; entries are cleaned when they are next changed, and bitmaps are
+//! rebuilt by the pass.
+//!
+//! The order, and what a kill or a cut after each step leaves:
+//! 1. write epoch += 16, and in the same store generation and recovered epoch :=
+//!    that epoch. Every epoch on the disk is below it (a syncer stops bumping at
+//!    a lead of 8, so none is more than 16 ahead of a control line that the cut
+//!    left). Cut or kill after this: write - synced > 8 says that recovery is
+//!    unfinished, whoever locks next begins again and leaps again.
+//! 2. fdatasync: all that was readable is on the disk now, so step 4 may call it
+//!    durable. Where a sync of this boot failed or died, everything is rewritten
+//!    first, since a second fdatasync would succeed without having written it.
+//! 3. An unfinished split is dropped: with the old count the new segments are
+//!    discarded, with the new count the moved entries of the old ones are dead
+//!    by address. The busy line means nothing then.
+//! 4. synced epoch := write epoch - 1.
+//! 5. The witness is remembered. A kill before this costs a needless recovery,
+//!    which is harmless (invariant 16).
+
+use siphasher::sip::SipHasher24;
+
+use super::writer::Writer;
+use crate::error::{Error, Result};
+use crate::format::control::{Control, Pass, Phase, RECOVERY_LEAP, Root};
+use crate::storage::View;
+
+impl Writer<'_> {
+    pub(super) fn recover_if_needed(&mut self) -> Result<()> {
+        let unfinished = self.control.recovery_unfinished();
+        if self.local_ref().view_known && !unfinished {
+            return Ok(());
+        }
+        let view = self
+            .file
+            .storage()
+            .view()
+            .map_err(|source| Error::io("tell boots apart", source))?;
+        let witness = view.map(|view| witness(&view));
+        let known = witness.is_some_and(|(boot, witness)| self.views().knows(boot, witness));
+        if !known || unfinished {
+            self.recover(witness)?;
+        }
+        self.local().view_known = true;
+        Ok(())
+    }
+
+    fn recover(&mut self, witness: Option<(u64, u64)>) -> Result<()> {
+        let rebooted = witness.is_some_and(|(boot, _)| boot != self.views().boot);
+        let epoch = self.control.write_epoch + RECOVERY_LEAP;
+        // After a reboot nothing is left in any cache that a sync could have
+        // failed to write.
+        let doubtful = !rebooted && (self.control.suspect || self.control.syncing);
+        self.set_control(Control {
+            write_epoch: epoch,
+            generation: epoch,
+            recovered_epoch: epoch,
+            suspect: doubtful,
+            ..self.control
+        })?;
+        self.pass = Pass::begin(epoch, self.pass.blocks);
+        self.local().spares.forget();
+        if doubtful {
+            self.rewrite_everything()?;
+        }
+        if let Err(source) = self.file.storage().sync() {
+            self.note_failed_sync()?;
+            return Err(super::writer::failed("sync", source));
+        }
+        if self.root.phase != Phase::Whole {
+            self.set_root(Root {
+                batch: 0,
+                phase: Phase::Whole,
+                epoch: 0,
+                ..self.root
+            })?;
+        }
+        self.forget_busy()?;
+        self.set_control(Control {
+            synced_epoch: epoch - 1,
+            synced_at_ms: self.file.storage().now_ms(),
+            suspect: false,
+            syncing: false,
+            ..self.control
+        })?;
+        if let Some((boot, witness)) = witness {
+            self.set_views(self.views().with(boot, witness))?;
+        }
+        Ok(())
+    }
+}
+
+/// Hashes of the boot and of the whole view. They are compared only, and never
+/// 0, which stands for none.
+pub(super) fn witness(view: &View) -> (u64, u64) {
+    let boot = SipHasher24::new().hash(&view.boot) | 1;
+    let mut all = [0; 40];
+    let parts: [&[u8]; 4] = [
+        &view.boot,
+        &view.mount.to_le_bytes(),
+        &view.device.to_le_bytes(),
+        &view.inode.to_le_bytes(),
+    ];
+    for (to, from) in all.iter_mut().zip(parts.into_iter().flatten()) {
+        *to = *from;
+    }
+    (boot, SipHasher24::new().hash(&all) | 1)
+}

@@ -1,0 +1,353 @@
+//! Changing sessions under the writer lock.
+//!
+//! A save writes the record into an extent that no live word names (invariant
+//! 7), then the entry, whole, with the way back (invariants 4 and 5), then
+//! releases what the entry no longer names. Every prefix of this is a valid
+//! state: before the entry is written nothing has changed but a bit, after it
+//! everything has. Nothing here waits for a sync; where space or a line can be
+//! used only once something is durable, [`Attempt::Sync`] says so, and the
+//! caller syncs without the lock and begins again.
+
+use super::lines::{Lines, Spots};
+use super::load::Found;
+use super::open_file::OpenFile;
+use super::records::Wanted;
+use super::session::{Times, Version};
+use super::versions::Newest;
+use super::writer::{Attempt, Writer};
+use crate::error::{DamageKind, Error, Result};
+use crate::format::block::Use;
+use crate::format::entry::{Entry, Slot, tag_of};
+use crate::format::record::{
+    PIECE_LEN, Piece, RecordTimes, encode_inline, encode_large, inline_length, large_length,
+};
+use crate::format::tag::Tag;
+use crate::format::word::{Named, Word};
+use crate::format::{BLOCK_SIZE, LINE_SIZE, PAGE_SIZE, TIME_MS_MAX};
+use crate::storage::Fill;
+
+/// A session's id with its tag.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key<'a> {
+    pub(crate) id: &'a [u8],
+    pub(crate) tag: Tag,
+}
+
+/// What to save.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Draft<'a> {
+    pub(crate) value: &'a [u8],
+    /// The times of a dump; else now, and what the session had.
+    pub(crate) times: Option<Times>,
+}
+
+/// A session as the holder of the lock finds it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    pub(crate) spots: Spots,
+    /// Its entry as it is on the disk, whatever it says.
+    raw: Option<Entry>,
+    /// The same without what a power cut took; `None` unless it lives.
+    pub(crate) living: Option<Entry>,
+}
+
+impl Writer<'_> {
+    /// Finds a session.
+    pub(crate) fn target(&mut self, key: Key<'_>) -> Result<Target> {
+        let spots = self.locate(key.tag)?;
+        let raw = spots.entry();
+        let clean = raw.map(|entry| self.clean(&entry)).transpose()?;
+        let living = clean.filter(|entry| {
+            matches!(entry.cur.named(), Named::Record { .. })
+                && (entry.deadline_ms == 0 || !entry.is_expired(self.file.storage().now_ms()))
+        });
+        Ok(Target { spots, raw, living })
+    }
+
+    /// The newest version of a living session, its value into `value`. One that
+    /// cannot be read though it is durable is damage.
+    pub(crate) fn read(
+        &self,
+        key: Key<'_>,
+        target: &Target,
+        value: &mut Vec<u8>,
+    ) -> Result<Option<Found>> {
+        let Some(entry) = target.living else {
+            return Ok(None);
+        };
+        let wanted = Wanted::Id(key.id);
+        for (index, word) in entry.words().into_iter().enumerate() {
+            let class = if index == 0 { entry.class } else { None };
+            if word.is_tombstone() {
+                return Ok(None);
+            }
+            if let Some(loaded) = self.file.records.load(word, class, wanted, value)? {
+                return Ok(Some(Found {
+                    entry,
+                    word,
+                    loaded,
+                }));
+            }
+        }
+        match entry.cur.offset() {
+            Some(offset) if entry.old == entry.cur => {
+                Err(Error::damaged(offset, DamageKind::Record))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Saves a version of the session.
+    pub(crate) fn save(
+        &mut self,
+        key: Key<'_>,
+        target: &Target,
+        draft: Draft<'_>,
+    ) -> Result<Attempt<Version>> {
+        let Some(lines) = target.spots.lines() else {
+            return self.want_room(target);
+        };
+        let now_ms = self.file.storage().now_ms().min(TIME_MS_MAX);
+        let times = RecordTimes {
+            nonce: self.file.nonces.next(),
+            saved_ms: draft.times.map_or(now_ms, |times| times.saved_ms),
+            absolute_ms: 0,
+        };
+        let newest = match self.write_record(key, times, draft.value)? {
+            Attempt::Done(newest) => newest,
+            Attempt::Sync => return Ok(Attempt::Sync),
+        };
+        let (created_ms, deadline_ms) = match (draft.times, target.living) {
+            (Some(times), _) => (times.created_ms, times.deadline_ms.unwrap_or(0)),
+            (None, Some(entry)) => (entry.created_ms, entry.deadline_ms),
+            (None, None) => (now_ms, 0),
+        };
+        // Read again: to make space, a trim may have changed this very entry.
+        let before = self.entry_in(&lines)?;
+        let base = match before {
+            Some(entry) => self.clean(&entry)?,
+            None => Entry::new(key.tag),
+        };
+        let entry = Entry {
+            created_ms: created_ms.min(TIME_MS_MAX),
+            deadline_ms: deadline_ms.min(TIME_MS_MAX),
+            ..base.with(newest, &self.control)
+        };
+        self.publish(target, &lines, before, entry)?;
+        self.local().saves = self.local_ref().saves.saturating_add(1);
+        Ok(Attempt::Done(Version {
+            word: newest.word,
+            nonce: times.nonce,
+        }))
+    }
+
+    /// Publishes the removal of the session, whether it lives, is expired or
+    /// cannot be read.
+    pub(crate) fn remove(&mut self, target: &Target) -> Result<Attempt<()>> {
+        if target.raw.is_none_or(|entry| entry.cur.is_tombstone()) {
+            return Ok(Attempt::Done(()));
+        }
+        let Some(lines) = target.spots.lines() else {
+            return match self.want_room(target)? {
+                Attempt::Done(_) | Attempt::Sync => Ok(Attempt::Sync),
+            };
+        };
+        let word = Word::tombstone(self.control.write_epoch);
+        let newest = Newest {
+            word,
+            class: None,
+            large: false,
+        };
+        let Some(before) = target.raw else {
+            return Ok(Attempt::Done(()));
+        };
+        let entry = Entry {
+            deadline_ms: 0,
+            ..self.clean(&before)?.with(newest, &self.control)
+        };
+        self.publish(target, &lines, Some(before), entry)?;
+        Ok(Attempt::Done(()))
+    }
+
+    /// Moves the deadline of a living session. Only the entry is written.
+    pub(crate) fn touch(&mut self, target: &Target, deadline_ms: u64) -> Result<Attempt<bool>> {
+        let Some(living) = target.living else {
+            return Ok(Attempt::Done(false));
+        };
+        let Some(lines) = target.spots.lines() else {
+            return match self.want_room(target)? {
+                Attempt::Done(_) | Attempt::Sync => Ok(Attempt::Sync),
+            };
+        };
+        let entry = Entry {
+            deadline_ms: deadline_ms.min(TIME_MS_MAX),
+            ..living
+        };
+        self.publish(target, &lines, target.raw, entry)?;
+        Ok(Attempt::Done(true))
+    }
+
+    /// The session's entry as it is now. A line that is not its own is a line
+    /// that it may take.
+    fn entry_in(&self, lines: &Lines) -> Result<Option<Entry>> {
+        let line = self.line(lines.counts)?;
+        Ok(match Slot::decode(&line, lines.counts, self.seal()) {
+            Some(Slot::Session(entry)) if entry.tag == lines.tag => Some(entry),
+            None if tag_of(&line) == lines.tag => Some(Entry::new(lines.tag)),
+            _ => None,
+        })
+    }
+
+    /// Writes the entry, counts it, and releases what `before` named and it does
+    /// not.
+    fn publish(
+        &mut self,
+        target: &Target,
+        lines: &Lines,
+        before: Option<Entry>,
+        entry: Entry,
+    ) -> Result<()> {
+        self.put(lines, &Slot::Session(entry))?;
+        let counted = |entry: Entry| !entry.cur.is_tombstone() && !entry.cur.is_nothing();
+        let new_line = i32::from(before.is_none());
+        let sessions = i32::from(counted(entry)) - i32::from(before.is_some_and(counted));
+        if let Some(before) = before {
+            self.release_dropped(&before, Some(&entry))?;
+        }
+        if new_line != 0 || sessions != 0 {
+            let in_use = self.count(entry.tag, new_line, sessions)?;
+            self.raise_reach_early(&target.spots, lines)?;
+            if new_line != 0 {
+                self.grow_if_full(in_use)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// There is no line for the session: raises the reach, begins a split, and
+    /// asks for the sync that lets them be used.
+    fn want_room(&mut self, target: &Target) -> Result<Attempt<Version>> {
+        self.make_room(&target.spots)?;
+        self.begin_split()?;
+        Ok(Attempt::Sync)
+    }
+
+    /// Writes a record into space of its own.
+    fn write_record(
+        &mut self,
+        key: Key<'_>,
+        times: RecordTimes,
+        value: &[u8],
+    ) -> Result<Attempt<Newest>> {
+        let seal = self.seal();
+        let classes = self.file.records.classes;
+        if let Some(class) = classes.for_len(inline_length(key.id.len(), value.len())) {
+            let Attempt::Done(offset) = self.allocate(class)? else {
+                return Ok(Attempt::Sync);
+            };
+            let (bytes, check) = encode_inline(times, key.id, value, seal);
+            self.write_or_give_back(&bytes, offset)?;
+            let word = Word::record(offset, check);
+            return Ok(Attempt::Done(Newest {
+                word,
+                class: Some(class),
+                large: false,
+            }));
+        }
+        let Some(class) = classes.for_len(large_length(key.id.len(), value.len())) else {
+            return Err(Error::io("save", std::io::ErrorKind::InvalidInput.into()));
+        };
+        let Attempt::Done(offset) = self.allocate(class)? else {
+            return Ok(Attempt::Sync);
+        };
+        let pieces = match self.write_pieces(value) {
+            Ok(Attempt::Done(pieces)) => pieces,
+            Ok(Attempt::Sync) => {
+                self.give_back(offset)?;
+                return Ok(Attempt::Sync);
+            }
+            Err(error) => {
+                self.give_back(offset)?;
+                return Err(error);
+            }
+        };
+        let (bytes, check) = encode_large(times, key.id, value.len(), &pieces, seal);
+        self.write_or_give_back(&bytes, offset)?;
+        let word = Word::record(offset, check);
+        Ok(Attempt::Done(Newest {
+            word,
+            class: Some(class),
+            large: true,
+        }))
+    }
+
+    fn write_or_give_back(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.write(bytes, offset).or_else(|error| {
+            self.give_back(offset)?;
+            Err(error)
+        })
+    }
+
+    /// Writes a large value into blocks of its own. They are all given back if
+    /// there are not enough.
+    fn write_pieces(&mut self, value: &[u8]) -> Result<Attempt<Vec<Piece>>> {
+        let mut pieces = Vec::with_capacity(value.len().div_ceil(PIECE_LEN));
+        for part in value.chunks(PIECE_LEN) {
+            match self.write_piece(part) {
+                Ok(Attempt::Done(piece)) => pieces.push(piece),
+                other => {
+                    for piece in &pieces {
+                        self.give_back_block(piece.block)?;
+                    }
+                    return Ok(match other? {
+                        Attempt::Done(_) | Attempt::Sync => Attempt::Sync,
+                    });
+                }
+            }
+        }
+        Ok(Attempt::Done(pieces))
+    }
+
+    fn write_piece(&mut self, part: &[u8]) -> Result<Attempt<Piece>> {
+        let Attempt::Done(block) = self.allocate_block(Use::Large, Fill::Reserve)? else {
+            return Ok(Attempt::Sync);
+        };
+        // In pieces of a page, so that later small writes there are cheap.
+        let mut offset = u64::from(block) * BLOCK_SIZE + LINE_SIZE as u64;
+        let (first, rest) = part.split_at(part.len().min(PAGE_SIZE as usize - LINE_SIZE));
+        for page in std::iter::once(first).chain(rest.chunks(PAGE_SIZE as usize)) {
+            self.write(page, offset)?;
+            offset += page.len() as u64;
+        }
+        Ok(Attempt::Done(Piece {
+            block,
+            check: self.seal().of_record(part),
+        }))
+    }
+}
+
+impl OpenFile {
+    pub(crate) fn key<'a>(&self, id: &'a [u8]) -> Key<'a> {
+        Key {
+            id,
+            tag: self.records.tagger.tag(id),
+        }
+    }
+}
+
+impl Found {
+    pub(crate) fn version(&self) -> Version {
+        Version {
+            word: self.word,
+            nonce: self.loaded.times.nonce,
+        }
+    }
+
+    pub(crate) fn times(&self) -> Times {
+        Times {
+            created_ms: self.entry.created_ms,
+            saved_ms: self.loaded.times.saved_ms,
+            deadline_ms: (self.entry.deadline_ms != 0).then_some(self.entry.deadline_ms),
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Making what was saved durable.
+//!
+//! One credited sync at a time, by whoever holds SYNC. Under the writer lock it
+//! takes e, the write epoch, and bumps it; then it syncs outside the lock; then,
+//! under the lock again, the synced epoch becomes e. Only the holder of SYNC and
+//! recovery ever bump the write epoch (invariants 9 to 11).
+//!
+//! - Kill before the bump: nothing happened.
+//! - Kill after it: the write epoch is one ahead for nothing, and `syncing` stays
+//!   set; the next syncer takes it for a failure that nobody could record, and
+//!   rewrites everything first.
+//! - Cut at any point: synced < write in every image of the line, and the synced
+//!   epoch on the disk is never more than was true.
+//!
+//! A syncer that finds the write epoch 8 ahead does not bump: recovery relies on
+//! that bound.
+
+use std::sync::TryLockError;
+use std::time::Duration;
+
+use super::open_file::OpenFile;
+use super::options::Durability;
+use super::writer::{Locked, Patience, Writer, failed};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::control::{Control, LEAD_MAX, Pass, Stage};
+use crate::format::place;
+use crate::storage::LockName;
+
+/// Times that everything is rewritten for one sync before giving up.
+const REWRITES_MAX: u32 = 3;
+
+/// What an attempt to sync came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tried {
+    /// Synced, by this call.
+    Synced,
+    /// Somebody else holds SYNC.
+    Taken,
+    /// The file was replaced or removed.
+    Replaced,
+}
+
+impl OpenFile {
+    /// Returns when everything published in `epoch` is durable. Syncs if nobody
+    /// else does, else waits for them: waiters share.
+    pub(crate) fn sync_until(&self, epoch: u64) -> Result<()> {
+        let mut patience = Patience::new(self.storage(), self.options.lock_deadline);
+        let mut synced = 0;
+        loop {
+            let control = self.control_line()?;
+            if control.is_durable(epoch) {
+                return Ok(());
+            }
+            if control.synced_epoch != synced {
+                // Others make progress: that is no reason to lose patience.
+                synced = control.synced_epoch;
+                patience = Patience::new(self.storage(), self.options.lock_deadline);
+            }
+            match self.try_sync()? {
+                Tried::Synced => {}
+                Tried::Replaced => return Ok(()),
+                Tried::Taken => {
+                    patience
+                        .pause(self.storage())
+                        .map_err(|waited_ms| ErrorKind::Busy {
+                            holder: None,
+                            waited_ms,
+                        })?
+                }
+            }
+        }
+    }
+
+    /// Syncs if the interval has passed and nobody else is at it. Failures are
+    /// recorded in the file and by the next durable save; this one promised
+    /// nothing.
+    pub(crate) fn sync_if_due(&self, control: &Control) {
+        let Durability::Interval(interval) = self.options.durability else {
+            return;
+        };
+        if !self.options.background_sync && self.is_due(control, interval) {
+            self.sync_now();
+        }
+    }
+
+    /// Syncs unless somebody else is at it.
+    pub(crate) fn sync_now(&self) {
+        let _ = self.try_sync();
+    }
+
+    pub(crate) fn is_due(&self, control: &Control, interval: Duration) -> bool {
+        let now_ms = self.storage().now_ms();
+        // A clock set back makes it due, too: a sync too many does no harm.
+        let age_ms = now_ms.checked_sub(control.synced_at_ms);
+        age_ms.is_none_or(|age_ms| u128::from(age_ms) >= interval.as_millis())
+    }
+
+    /// The control line, without the lock.
+    pub(crate) fn control_line(&self) -> Result<Control> {
+        let index = &self.records.index;
+        for _ in 0..super::index::READINGS {
+            let line = index
+                .source
+                .line(place::CONTROL)
+                .map_err(super::index::reading)?;
+            let control = line.and_then(|line| Control::decode(&line, place::CONTROL, index.seal));
+            if let Some(control) = control {
+                return Ok(control);
+            }
+            self.storage().pause(crate::storage::Pause::Yield);
+        }
+        Err(Error::damaged(
+            place::CONTROL,
+            crate::error::DamageKind::ControlLine,
+        ))
+    }
+
+    fn try_sync(&self) -> Result<Tried> {
+        let _gate = match self.sync_gate.try_lock() {
+            Ok(gate) => gate,
+            Err(TryLockError::Poisoned(gate)) => gate.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(Tried::Taken),
+        };
+        if !self
+            .storage()
+            .try_lock(LockName::Sync)
+            .map_err(|source| Error::io("lock", source))?
+        {
+            return Ok(Tried::Taken);
+        }
+        let result = self.sync_holding();
+        // If this fails, closing the file releases the lock; nothing else can.
+        let _ = self.storage().unlock(LockName::Sync);
+        result
+    }
+
+    fn sync_holding(&self) -> Result<Tried> {
+        let Some(begun) = self.begin_sync()? else {
+            return Ok(Tried::Replaced);
+        };
+        if let Err(source) = self.storage().sync() {
+            self.record_failure()?;
+            return Err(failed("sync", source));
+        }
+        let Locked::Here(mut writer) = self.lock(0)? else {
+            return Ok(Tried::Replaced);
+        };
+        if writer.control.failures != begun.failures {
+            // Another's sync failed meanwhile: what this one wrote is not known.
+            return Ok(Tried::Synced);
+        }
+        let synced_epoch = writer.control.synced_epoch.max(begun.epoch);
+        writer.set_control(Control {
+            synced_epoch,
+            synced_at_ms: self.storage().now_ms(),
+            suspect: false,
+            syncing: false,
+            ..writer.control
+        })?;
+        writer.advance_split()?;
+        Ok(Tried::Synced)
+    }
+
+    /// Takes the epoch that a sync will make durable, and bumps the write epoch.
+    fn begin_sync(&self) -> Result<Option<Begun>> {
+        let Locked::Here(mut writer) = self.lock(0)? else {
+            return Ok(None);
+        };
+        if writer.control.syncing && !writer.control.suspect {
+            // We hold SYNC, so whoever set this is dead.
+            writer.note_failed_sync()?;
+        }
+        for _ in 0..REWRITES_MAX {
+            if !writer.control.suspect {
+                return writer.bump().map(Some);
+            }
+            let failures = writer.control.failures;
+            drop(writer);
+            if !self.rewrite_in_steps()? {
+                return Ok(None);
+            }
+            let Locked::Here(again) = self.lock(0)? else {
+                return Ok(None);
+            };
+            writer = again;
+            if writer.control.failures == failures {
+                return writer.bump().map(Some);
+            }
+            // Another failure: what was rewritten before it may be lost again.
+        }
+        Err(Error::io(
+            "sync",
+            std::io::Error::other("the disk fails again and again"),
+        ))
+    }
+
+    /// Records that a sync failed. If even that fails, `syncing` stays set and
+    /// says the same to the next syncer.
+    fn record_failure(&self) -> Result<()> {
+        match self.lock(0)? {
+            Locked::Here(mut writer) => writer.note_failed_sync(),
+            Locked::Replaced => Ok(()),
+        }
+    }
+}
+
+/// A sync under way.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    epoch: u64,
+    failures: u32,
+}
+
+impl Writer<'_> {
+    fn bump(&mut self) -> Result<Begun> {
+        let control = self.control;
+        let failures = control.failures;
+        if control.write_epoch - control.synced_epoch >= LEAD_MAX {
+            self.set_control(Control {
+                syncing: true,
+                ..control
+            })?;
+            return Ok(Begun {
+                epoch: control.write_epoch - 1,
+                failures,
+            });
+        }
+        let next = control.write_epoch + 1;
+        let renew = self.local().new_generation && self.pass.stage == Stage::Done;
+        let generation = if renew { next } else { control.generation };
+        self.set_control(Control {
+            write_epoch: next,
+            generation,
+            syncing: true,
+            ..control
+        })?;
+        if renew {
+            self.pass = Pass::begin(generation, self.pass.blocks);
+            self.local().new_generation = false;
+            self.local().spares.forget();
+        }
+        Ok(Begun {
+            epoch: control.write_epoch,
+            failures,
+        })
+    }
+
+    pub(super) fn note_failed_sync(&mut self) -> Result<()> {
+        let failures = self.control.failures.wrapping_add(1);
+        self.set_control(Control {
+            failures,
+            suspect: true,
+            syncing: false,
+            ..self.control
+        })
+    }
+}

@@ -1,0 +1,135 @@
+//! Which versions an entry keeps when it gets a new one.
+//!
+//! `old` is the newest version known durable (invariant 5): never simply the
+//! one before, or two saves without a sync would drop the durable one. `mid` is
+//! the newest pending version of an epoch before the present one: while the
+//! sync of that epoch runs, it is the version that will have been acknowledged
+//! when the sync ends. What is no longer named is released, but after a power
+//! cut only if it was readable: the extent of an unreadable word may belong to
+//! another entry by now.
+
+use super::records::Readable;
+use super::writer::Writer;
+use crate::error::Result;
+use crate::format::class::Class;
+use crate::format::control::Control;
+use crate::format::entry::Entry;
+use crate::format::word::Word;
+
+/// The newest version of an entry to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Newest {
+    pub(crate) word: Word,
+    /// Class of its extent, if it has one.
+    pub(crate) class: Option<Class>,
+    pub(crate) large: bool,
+}
+
+impl Entry {
+    /// This entry, cleaned, with a newer version.
+    pub(crate) fn with(&self, newest: Newest, control: &Control) -> Entry {
+        let pending = |word: Word, epoch: u64| {
+            !word.is_nothing() && !control.is_durable(epoch) && epoch < control.write_epoch
+        };
+        let old = if !self.cur.is_nothing() && control.is_durable(self.epoch) {
+            self.cur
+        } else if !self.mid.is_nothing() && control.is_durable(self.mid_epoch()) {
+            self.mid
+        } else {
+            self.old
+        };
+        let (mid, mid_epoch) = if pending(self.cur, self.epoch) {
+            (self.cur, self.epoch)
+        } else if pending(self.mid, self.mid_epoch()) {
+            (self.mid, self.mid_epoch())
+        } else {
+            (Word::NOTHING, control.write_epoch)
+        };
+        let kept = !old.is_nothing() || !mid.is_nothing();
+        Entry {
+            cur: newest.word,
+            mid,
+            old,
+            epoch: control.write_epoch,
+            mid_age: (control.write_epoch - mid_epoch)
+                .try_into()
+                .unwrap_or(u8::MAX),
+            class: newest.class,
+            large: newest.large || (self.large && kept),
+            ..*self
+        }
+    }
+
+    /// This entry, cleaned, with its durable newest version as the only one.
+    pub(crate) fn trimmed(&self) -> Entry {
+        Entry {
+            mid: Word::NOTHING,
+            mid_age: 0,
+            old: self.cur,
+            ..*self
+        }
+    }
+}
+
+impl Writer<'_> {
+    /// The entry without the words that a power cut took. An entry of a later
+    /// epoch than the last recovery has none.
+    pub(crate) fn clean(&self, entry: &Entry) -> Result<Entry> {
+        if entry.epoch >= self.control.recovered_epoch {
+            return Ok(*entry);
+        }
+        let epochs = [entry.epoch, entry.mid_epoch(), 0];
+        let mut good: [Option<Readable>; 3] = [None, None, None];
+        for (found, word) in good.iter_mut().zip(entry.words()) {
+            *found = self.file.records.readable(word, entry.tag)?;
+        }
+        let keep = |index: usize, word: Word| match good.get(index) {
+            Some(Some(_)) => word,
+            _ => Word::NOTHING,
+        };
+        let [cur_good, ..] = &good;
+        let mut clean = *entry;
+        if cur_good.is_some() {
+            clean.mid = keep(1, entry.mid);
+            clean.old = keep(2, entry.old);
+            return Ok(clean);
+        }
+        let newest = (0..good.len()).find(|index| matches!(good.get(*index), Some(Some(_))));
+        let readable = newest.and_then(|index| good.get(index)?.as_ref());
+        clean.cur = newest
+            .and_then(|index| entry.words().get(index).copied())
+            .unwrap_or_default();
+        clean.epoch = newest
+            .and_then(|index| epochs.get(index).copied())
+            .unwrap_or(0);
+        clean.class = readable.and_then(|readable| readable.class);
+        clean.mid = Word::NOTHING;
+        clean.mid_age = 0;
+        clean.old = clean.cur;
+        Ok(clean)
+    }
+
+    /// Releases what `before`, as it was on the disk, names and `after` does not.
+    pub(crate) fn release_dropped(&mut self, before: &Entry, after: Option<&Entry>) -> Result<()> {
+        let kept = after.map_or([Word::NOTHING; 3], Entry::words);
+        let doubtful = before.epoch < self.control.recovered_epoch;
+        let mut released = [Word::NOTHING; 3];
+        for (index, word) in before.words().into_iter().enumerate() {
+            if word.offset().is_none() || kept.contains(&word) || released.contains(&word) {
+                continue;
+            }
+            if let Some(place) = released.get_mut(index) {
+                *place = word;
+            }
+            if doubtful || before.large {
+                // Its extent may be another's by now, or it may list blocks.
+                if let Some(readable) = self.file.records.readable(word, before.tag)? {
+                    self.release_record(word, &readable.pieces)?;
+                }
+            } else {
+                self.release_record(word, &[])?;
+            }
+        }
+        Ok(())
+    }
+}

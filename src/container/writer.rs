@@ -1,0 +1,374 @@
+//! The writer lock, and what its holder knows.
+//!
+//! Whoever takes the lock does the duties first, before anything else is read
+//! or changed (invariant 18): finish or begin a recovery, redo what a dead
+//! process left half done, take the next step of a split. Waiting has a
+//! deadline, and a lock is never taken from its holder. All writing to a
+//! container goes through [`Writer::write`].
+
+use std::cell::Cell;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
+
+use super::index::reading;
+use super::open_file::{Local, OpenFile};
+use crate::error::{DamageKind, Error, ErrorKind, Result};
+use crate::format::control::{Busy, Control, LIST_LINES, ListHeads, Pass, Root, Views};
+use crate::format::span::Span;
+use crate::format::{BLOCK_SIZE, LINE_SIZE, Line, NEVER, place};
+use crate::storage::{LockName, Pause, Storage};
+
+/// Tries before a waiter begins to sleep.
+const YIELDS: u32 = 32;
+const SLEEP_MIN: Duration = Duration::from_micros(20);
+const SLEEP_MAX: Duration = Duration::from_millis(1);
+/// Bytes of the control page before the segment table.
+const CONTROL_LEN: usize = (place::TABLE - place::CONTROL) as usize;
+
+/// How an operation under the lock ended.
+#[derive(Debug)]
+#[must_use]
+pub(crate) enum Attempt<T> {
+    Done(T),
+    /// It can go on only when what was written before is durable: release the
+    /// lock, sync, and try again.
+    Sync,
+}
+
+/// What taking the lock came to.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it is made"
+)]
+pub(crate) enum Locked<'a> {
+    Here(Writer<'a>),
+    /// The file has no name any more: it was replaced or removed.
+    Replaced,
+}
+
+/// The holder of the writer lock. The lock is released when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Writer<'a> {
+    pub(crate) file: &'a OpenFile,
+    pub(crate) control: Control,
+    pub(crate) root: Root,
+    pub(crate) pass: Pass,
+    pub(crate) lists: ListHeads,
+    /// Whole blocks of the file.
+    pub(crate) blocks: u32,
+    /// How often this operation was begun before and had to wait for a sync.
+    pub(crate) attempt: u32,
+    busy: Option<Busy>,
+    busy_line_used: bool,
+    views: Views,
+    held: Held<'a>,
+}
+
+/// The lock itself: in the process, then between processes.
+#[derive(Debug)]
+struct Held<'a> {
+    file: &'a OpenFile,
+    local: MutexGuard<'a, Local>,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.file.owner.store(0, Ordering::Relaxed);
+        // If this fails, closing the file releases the lock; nothing else can.
+        let _ = self.file.storage().unlock(LockName::Writer);
+    }
+}
+
+impl OpenFile {
+    /// Takes the writer lock and does the duties.
+    pub(crate) fn lock(&self, attempt: u32) -> Result<Locked<'_>> {
+        if let Some(why) = self.read_only {
+            return Err(ErrorKind::ReadOnly(why).into());
+        }
+        let held = self.wait_for_lock()?;
+        let status = self.records.index.source.status().map_err(reading)?;
+        if status.links == 0 {
+            return Ok(Locked::Replaced);
+        }
+        let mut writer = Writer::begin(self, held, status.len, attempt)?;
+        writer.duties()?;
+        Ok(Locked::Here(writer))
+    }
+
+    fn wait_for_lock(&self) -> Result<Held<'_>> {
+        let me = thread_number();
+        if self.owner.load(Ordering::Relaxed) == me {
+            return Err(ErrorKind::Reentered.into());
+        }
+        let mut patience = Patience::new(self.storage(), self.options.lock_deadline);
+        let local = loop {
+            match self.local.try_lock() {
+                Ok(local) => break local,
+                // What a panicking thread leaves is a cache like any other: the
+                // file itself is valid at every moment.
+                Err(TryLockError::Poisoned(local)) => break local.into_inner(),
+                Err(TryLockError::WouldBlock) => self.wait(&mut patience, None)?,
+            }
+        };
+        while !self
+            .storage()
+            .try_lock(LockName::Writer)
+            .map_err(|source| Error::io("lock", source))?
+        {
+            self.wait(&mut patience, Some(()))?;
+        }
+        self.owner.store(me, Ordering::Relaxed);
+        Ok(Held { file: self, local })
+    }
+
+    fn wait(&self, patience: &mut Patience, other_process: Option<()>) -> Result<()> {
+        patience.pause(self.storage()).map_err(|waited_ms| {
+            let holder = match other_process {
+                Some(()) => self.storage().lock_holder(),
+                None => Some(self.process_id),
+            };
+            ErrorKind::Busy { holder, waited_ms }.into()
+        })
+    }
+
+    /// The handle's memory, without the lock: for what needs no other process.
+    pub(crate) fn local(&self) -> MutexGuard<'_, Local> {
+        self.local.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waiting with yields first, then with sleeps that grow.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    deadline: Duration,
+    began: Duration,
+    pauses: u32,
+    sleep: Duration,
+}
+
+impl Patience {
+    pub(crate) fn new(storage: &dyn Storage, deadline: Duration) -> Patience {
+        Patience {
+            deadline,
+            began: storage.uptime(),
+            pauses: 0,
+            sleep: SLEEP_MIN,
+        }
+    }
+
+    /// Waits a moment, or says how many milliseconds were waited in all.
+    pub(crate) fn pause(&mut self, storage: &dyn Storage) -> std::result::Result<(), u64> {
+        self.pauses += 1;
+        if self.pauses <= YIELDS {
+            storage.pause(Pause::Yield);
+            return Ok(());
+        }
+        let waited = storage.uptime().saturating_sub(self.began);
+        if waited >= self.deadline {
+            return Err(waited.as_millis() as u64);
+        }
+        // Jitter, so that waiters do not march in step: the low bits of the
+        // clock are as good as random here.
+        let jitter = waited.subsec_nanos() % 1024;
+        storage.pause(Pause::Sleep(self.sleep - self.sleep * jitter / 4096));
+        self.sleep = (2 * self.sleep).min(SLEEP_MAX);
+        Ok(())
+    }
+}
+
+/// A number for each thread that ever took a lock, from 1.
+fn thread_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    thread_local! {
+        static NUMBER: Cell<u64> = const { Cell::new(0) };
+    }
+    NUMBER.with(|number| {
+        if number.get() == 0 {
+            number.set(NEXT.fetch_add(1, Ordering::Relaxed));
+        }
+        number.get()
+    })
+}
+
+impl<'a> Writer<'a> {
+    fn begin(file: &'a OpenFile, held: Held<'a>, len: u64, attempt: u32) -> Result<Writer<'a>> {
+        let seal = file.records.index.seal;
+        let mut page = [0; CONTROL_LEN];
+        if !file
+            .records
+            .index
+            .source
+            .read(&mut page, place::CONTROL)
+            .map_err(reading)?
+        {
+            return Err(Error::damaged(place::CONTROL, DamageKind::ControlLine));
+        }
+        let line = |offset: u64| -> Line {
+            let start = (offset - place::CONTROL) as usize;
+            Span {
+                offset: start,
+                size: LINE_SIZE,
+            }
+            .array(&page)
+        };
+        let control = Control::decode(&line(place::CONTROL), place::CONTROL, seal)
+            .ok_or_else(|| Error::damaged(place::CONTROL, DamageKind::ControlLine))?;
+        let root = Root::decode(&line(place::ROOT), place::ROOT, seal)
+            .ok_or_else(|| Error::damaged(place::ROOT, DamageKind::RootLine))?;
+        let lists = Span {
+            offset: (place::LISTS - place::CONTROL) as usize,
+            size: LIST_LINES * LINE_SIZE,
+        };
+        Ok(Writer {
+            file,
+            control,
+            root,
+            pass: Pass::decode(&line(place::PASS), place::PASS, seal, control.generation),
+            lists: ListHeads::decode(lists.slice(&page).unwrap_or(&[]), place::LISTS, seal),
+            blocks: (len / BLOCK_SIZE).try_into().unwrap_or(u32::MAX),
+            attempt,
+            busy: Busy::decode(&line(place::BUSY), place::BUSY, seal),
+            busy_line_used: line(place::BUSY) != NEVER,
+            views: Views::decode(&line(place::VIEWS), place::VIEWS, seal),
+            held,
+        })
+    }
+
+    /// What must be done before anything else, in this order: an unfinished
+    /// recovery may have left any of the later things undone.
+    fn duties(&mut self) -> Result<()> {
+        self.recover_if_needed()?;
+        if let Some(busy) = self.busy.take() {
+            self.redo(busy)?;
+        }
+        self.advance_split()
+    }
+
+    pub(crate) fn views(&self) -> Views {
+        self.views
+    }
+
+    pub(crate) fn set_views(&mut self, views: Views) -> Result<()> {
+        self.write(&views.encode(place::VIEWS, self.seal()), place::VIEWS)?;
+        self.views = views;
+        Ok(())
+    }
+
+    /// Redoes a change of two lines that was begun: copies the line that counts
+    /// to its mirror, if it holds that id at all (else the first of the two
+    /// writes was never done). Lines that are not where the index would have
+    /// them are left alone.
+    fn redo(&mut self, busy: Busy) -> Result<()> {
+        use crate::format::entry::Slot;
+        if self.may_mirror(&busy)? {
+            let line = self.line(busy.from)?;
+            let slot = Slot::decode(&line, busy.from, self.seal());
+            if let Some(slot @ (Slot::Session(_) | Slot::Vacated { .. })) = slot
+                && slot.tag() == Some(busy.tag)
+            {
+                self.write(&slot.encode(busy.to, self.seal()), busy.to)?;
+            }
+        }
+        self.set_busy(None)
+    }
+
+    /// Whether the two lines are in the segments that a split of this moment
+    /// keeps in step for this tag.
+    fn may_mirror(&self, busy: &Busy) -> Result<bool> {
+        let (from, to) = self.homes(busy.tag);
+        let Some(to) = to else { return Ok(false) };
+        let in_segment = |offset: u64, number: u32| -> Result<bool> {
+            let segment = self.segment(number)?;
+            let first = segment + crate::format::segment::entry_offset(0);
+            Ok((first..segment + BLOCK_SIZE).contains(&offset))
+        };
+        Ok(in_segment(busy.from, from)? && in_segment(busy.to, to)?)
+    }
+
+    pub(crate) fn set_busy(&mut self, busy: Option<Busy>) -> Result<()> {
+        let line = busy.map_or(NEVER, |busy| busy.encode(place::BUSY, self.seal()));
+        self.busy_line_used = true;
+        self.write(&line, place::BUSY)?;
+        self.busy_line_used = busy.is_some();
+        self.busy = None;
+        Ok(())
+    }
+
+    /// Forgets a change of two lines that was begun: recovery has made one of
+    /// the lines meaningless.
+    pub(crate) fn forget_busy(&mut self) -> Result<()> {
+        if self.busy_line_used {
+            self.set_busy(None)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn local(&mut self) -> &mut Local {
+        &mut self.held.local
+    }
+
+    pub(crate) fn local_ref(&self) -> &Local {
+        &self.held.local
+    }
+
+    pub(crate) fn seal(&self) -> crate::format::checksum::Seal {
+        self.file.records.index.seal
+    }
+
+    pub(crate) fn set_control(&mut self, control: Control) -> Result<()> {
+        self.write(&control.encode(place::CONTROL, self.seal()), place::CONTROL)?;
+        self.control = control;
+        Ok(())
+    }
+
+    pub(crate) fn set_root(&mut self, root: Root) -> Result<()> {
+        self.write(&root.encode(place::ROOT, self.seal()), place::ROOT)?;
+        self.root = root;
+        Ok(())
+    }
+
+    pub(crate) fn set_pass(&mut self, pass: Pass) -> Result<()> {
+        self.write(&pass.encode(place::PASS, self.seal()), place::PASS)?;
+        self.pass = pass;
+        Ok(())
+    }
+
+    pub(crate) fn line(&self, offset: u64) -> Result<Line> {
+        let line = self
+            .file
+            .records
+            .index
+            .source
+            .line(offset)
+            .map_err(reading)?;
+        line.ok_or_else(|| Error::damaged(offset, DamageKind::SegmentTable))
+    }
+
+    /// Offset of the segment with this number.
+    pub(crate) fn segment(&self, number: u32) -> Result<u64> {
+        self.file.records.index.segment(number, &self.root)
+    }
+
+    /// Writes to the file. The only place that does, but for the making of a
+    /// container.
+    pub(crate) fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.file
+            .storage()
+            .write_at(bytes, offset)
+            .map_err(|source| failed("write", source))
+    }
+}
+
+/// The error of a failed write: a full disk is told apart, since the caller can
+/// do something about it.
+pub(crate) fn failed(action: &'static str, source: io::Error) -> Error {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            ErrorKind::Full(source).into()
+        }
+        _ => Error::io(action, source),
+    }
+}

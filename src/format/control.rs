@@ -1,0 +1,498 @@
+//! The lines of the control page: epochs, root, busy, pass, views, list heads,
+//! and the entries of the segment table.
+//!
+//! Each line has its own checksum and is written whole. Two that must agree
+//! after a power cut share a line (both epochs, invariant 6); the others carry
+//! what tells whether they belong together (the pass line names its
+//! generation).
+
+use super::checksum::{LINE_CHECK, Seal};
+use super::class::CLASSES_MAX;
+use super::span::Span;
+use super::tag::Tag;
+use super::{LINE_SIZE, Line, NEVER};
+
+/// Epochs that may pass between the synced epoch and the write epoch before a
+/// syncer stops bumping.
+pub(crate) const LEAD_MAX: u64 = 8;
+/// Epochs that recovery leaves out: more than any entry on the disk can be
+/// ahead of the control line on the disk.
+pub(crate) const RECOVERY_LEAP: u64 = 2 * LEAD_MAX;
+
+pub(super) mod control_line {
+    use super::{LINE_CHECK, Span};
+    pub(crate) const WRITE: Span = Span::first(8);
+    pub(crate) const SYNCED: Span = WRITE.then(8);
+    pub(crate) const GENERATION: Span = SYNCED.then(8);
+    pub(crate) const RECOVERED: Span = GENERATION.then(8);
+    pub(crate) const SYNCED_AT: Span = RECOVERED.then(8);
+    pub(crate) const FAILURES: Span = SYNCED_AT.then(4);
+    pub(crate) const STATE: Span = FAILURES.then(4);
+    pub(crate) const RESERVED: Span = STATE.then(12);
+    const _: () = assert!(RESERVED.end() == LINE_CHECK.offset);
+}
+
+const STATE_SUSPECT: u64 = 1;
+const STATE_SYNCING: u64 = 2;
+
+/// The control line: what is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Control {
+    /// Epoch in which versions are now published.
+    pub(crate) write_epoch: u64,
+    /// Every version of this epoch or an earlier one is durable.
+    pub(crate) synced_epoch: u64,
+    /// Generation of the bitmaps: the write epoch in which they were last
+    /// declared unknown.
+    pub(crate) generation: u64,
+    /// Entries of earlier epochs may name records that a power cut took.
+    pub(crate) recovered_epoch: u64,
+    /// When `synced_epoch` last rose, milliseconds since 1970.
+    pub(crate) synced_at_ms: u64,
+    /// Number of failed syncs, to void those in flight.
+    pub(crate) failures: u32,
+    /// A sync failed and not everything since `synced_epoch` was rewritten.
+    pub(crate) suspect: bool,
+    /// A sync was begun, and its end not yet recorded. Whoever finds this while
+    /// holding SYNC knows that the syncer died, perhaps after a failure.
+    pub(crate) syncing: bool,
+}
+
+impl Control {
+    pub(crate) fn decode(line: &Line, offset: u64, seal: Seal) -> Option<Control> {
+        use control_line as field;
+        let control = Control {
+            write_epoch: field::WRITE.get(line),
+            synced_epoch: field::SYNCED.get(line),
+            generation: field::GENERATION.get(line),
+            recovered_epoch: field::RECOVERED.get(line),
+            synced_at_ms: field::SYNCED_AT.get(line),
+            failures: field::FAILURES.get32(line),
+            suspect: field::STATE.get(line) & STATE_SUSPECT != 0,
+            syncing: field::STATE.get(line) & STATE_SYNCING != 0,
+        };
+        let rules = control.synced_epoch < control.write_epoch
+            && control.generation <= control.write_epoch
+            && control.recovered_epoch <= control.write_epoch
+            && control.write_epoch < EPOCH_MAX;
+        (seal.fits(line, offset) && rules).then_some(control)
+    }
+
+    pub(crate) fn encode(&self, offset: u64, seal: Seal) -> Line {
+        use control_line as field;
+        let mut line = NEVER;
+        field::WRITE.put(&mut line, self.write_epoch);
+        field::SYNCED.put(&mut line, self.synced_epoch);
+        field::GENERATION.put(&mut line, self.generation);
+        field::RECOVERED.put(&mut line, self.recovered_epoch);
+        field::SYNCED_AT.put(&mut line, self.synced_at_ms);
+        field::FAILURES.put(&mut line, self.failures.into());
+        let suspect = if self.suspect { STATE_SUSPECT } else { 0 };
+        let syncing = if self.syncing { STATE_SYNCING } else { 0 };
+        field::STATE.put(&mut line, suspect | syncing);
+        seal.seal(line, offset)
+    }
+
+    /// Whether everything published in `epoch` is durable.
+    pub(crate) fn is_durable(&self, epoch: u64) -> bool {
+        epoch <= self.synced_epoch
+    }
+
+    /// Whether a recovery was begun and not finished.
+    pub(crate) fn recovery_unfinished(&self) -> bool {
+        self.write_epoch - self.synced_epoch > LEAD_MAX
+    }
+}
+
+/// Epochs are below this: they have 48 bits in an entry, and a leap must fit.
+pub(crate) const EPOCH_MAX: u64 = (1 << 48) - 1024;
+
+pub(super) mod root_line {
+    use super::{LINE_CHECK, Span};
+    pub(crate) const SEGMENTS: Span = Span::first(4);
+    pub(crate) const BATCH: Span = SEGMENTS.then(4);
+    pub(crate) const EPOCH: Span = BATCH.then(8);
+    pub(crate) const PHASE: Span = EPOCH.then(1);
+    pub(crate) const RESERVED: Span = PHASE.then(43);
+    const _: () = assert!(RESERVED.end() == LINE_CHECK.offset);
+}
+
+/// How far a split of segments has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// No split.
+    Whole,
+    /// The `batch` segments after the first `segments` are being filled; the
+    /// old ones count.
+    Filling,
+    /// The last `batch` of the `segments` count; the ones that they were split
+    /// from are kept in step.
+    Settling,
+}
+
+/// The root line: which segments make up the index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Root {
+    /// Number of segments that count.
+    pub(crate) segments: u32,
+    /// Number of segments that are being split off, at most 64.
+    pub(crate) batch: u32,
+    pub(crate) phase: Phase,
+    /// Epoch in which the phase began.
+    pub(crate) epoch: u64,
+}
+
+impl Root {
+    #[inline]
+    pub(crate) fn decode(line: &Line, offset: u64, seal: Seal) -> Option<Root> {
+        use root_line as field;
+        if !seal.fits(line, offset) {
+            return None;
+        }
+        let root = Root {
+            segments: field::SEGMENTS.get32(line),
+            batch: field::BATCH.get32(line),
+            phase: match field::PHASE.get(line) {
+                0 => Phase::Whole,
+                1 => Phase::Filling,
+                2 => Phase::Settling,
+                _ => return None,
+            },
+            epoch: field::EPOCH.get(line),
+        };
+        let batch_fits = match root.phase {
+            Phase::Whole => root.batch == 0,
+            Phase::Filling => (1..=BATCH_MAX).contains(&root.batch),
+            Phase::Settling => (1..=BATCH_MAX).contains(&root.batch) && root.batch < root.segments,
+        };
+        let total = u64::from(root.segments) + u64::from(root.batch);
+        (root.segments > 0 && batch_fits && total <= u64::from(SEGMENTS_MAX)).then_some(root)
+    }
+
+    pub(crate) fn encode(&self, offset: u64, seal: Seal) -> Line {
+        use root_line as field;
+        let mut line = NEVER;
+        field::SEGMENTS.put(&mut line, self.segments.into());
+        field::BATCH.put(&mut line, self.batch.into());
+        field::EPOCH.put(&mut line, self.epoch);
+        let phase = match self.phase {
+            Phase::Whole => 0,
+            Phase::Filling => 1,
+            Phase::Settling => 2,
+        };
+        field::PHASE.put(&mut line, phase);
+        seal.seal(line, offset)
+    }
+
+    /// Number of segments that the table names for good reason: those that
+    /// count and those being filled.
+    pub(crate) fn named(&self) -> u32 {
+        match self.phase {
+            Phase::Filling => self.segments + self.batch,
+            Phase::Whole | Phase::Settling => self.segments,
+        }
+    }
+}
+
+/// Most segments split at once.
+pub(crate) const BATCH_MAX: u32 = 64;
+/// Most segments that the table has room for.
+pub(crate) const SEGMENTS_MAX: u32 = 256 + 64 * TABLE_BLOCK_LEN;
+
+pub(super) mod busy_line {
+    use super::{LINE_CHECK, Span};
+    pub(crate) const TAG: Span = Span::first(16);
+    pub(crate) const FROM: Span = TAG.then(4);
+    pub(crate) const TO: Span = FROM.then(4);
+    pub(crate) const OPERATION: Span = TO.then(1);
+    pub(crate) const RESERVED: Span = OPERATION.then(35);
+    const _: () = assert!(RESERVED.end() == LINE_CHECK.offset);
+}
+
+const OPERATION_MIRROR: u64 = 1;
+
+/// The busy line, while two lines are being changed as one: the entry of `tag`
+/// is copied from the line that counts to its mirror. Offsets in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Busy {
+    pub(crate) tag: Tag,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+}
+
+impl Busy {
+    /// What is being done; `None` for the all-zero line, and for one that
+    /// breaks a rule: that is what a power cut may leave of it, and then
+    /// recovery, not repair, has the word.
+    pub(crate) fn decode(line: &Line, offset: u64, seal: Seal) -> Option<Busy> {
+        use busy_line as field;
+        let known = field::OPERATION.get(line) == OPERATION_MIRROR;
+        (known && seal.fits(line, offset)).then(|| Busy {
+            tag: Tag(field::TAG.array(line)),
+            from: field::FROM.get(line) * LINE_SIZE as u64,
+            to: field::TO.get(line) * LINE_SIZE as u64,
+        })
+    }
+
+    pub(crate) fn encode(&self, offset: u64, seal: Seal) -> Line {
+        use busy_line as field;
+        let mut line = NEVER;
+        field::TAG.put_slice(&mut line, &self.tag.0);
+        field::FROM.put(&mut line, self.from / LINE_SIZE as u64);
+        field::TO.put(&mut line, self.to / LINE_SIZE as u64);
+        field::OPERATION.put(&mut line, OPERATION_MIRROR);
+        seal.seal(line, offset)
+    }
+}
+
+pub(super) mod pass_line {
+    use super::{LINE_CHECK, Span};
+    pub(crate) const GENERATION: Span = Span::first(8);
+    pub(crate) const POSITION: Span = GENERATION.then(8);
+    pub(crate) const BLOCKS: Span = POSITION.then(4);
+    pub(crate) const STAGE: Span = BLOCKS.then(1);
+    pub(crate) const RESERVED: Span = STAGE.then(39);
+    const _: () = assert!(RESERVED.end() == LINE_CHECK.offset);
+}
+
+/// What the pass has before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Blocks of the segment table, by number.
+    Tables,
+    /// Lines of the index, by segment and line.
+    Index,
+    /// Blocks of the file, by number.
+    Blocks,
+    /// Nothing: every bitmap of the generation is complete.
+    Done,
+}
+
+/// The pass line: how far the bitmaps have been rebuilt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pass {
+    /// The generation that is being rebuilt; if it is not the control line's,
+    /// the pass has not begun.
+    pub(crate) generation: u64,
+    pub(crate) stage: Stage,
+    /// What of the stage comes next.
+    pub(crate) position: u64,
+    /// Blocks of the file when the last pass was done.
+    pub(crate) blocks: u32,
+}
+
+impl Pass {
+    /// The pass of `generation` at its start.
+    pub(crate) fn begin(generation: u64, blocks: u32) -> Pass {
+        Pass {
+            generation,
+            stage: Stage::Tables,
+            position: 0,
+            blocks,
+        }
+    }
+
+    /// The pass as the line shows it, or at its start if the line is of another
+    /// generation or breaks a rule.
+    pub(crate) fn decode(line: &Line, offset: u64, seal: Seal, generation: u64) -> Pass {
+        use pass_line as field;
+        let blocks = if seal.fits(line, offset) {
+            field::BLOCKS.get32(line)
+        } else {
+            0
+        };
+        if !seal.fits(line, offset) || field::GENERATION.get(line) != generation {
+            return Pass::begin(generation, blocks);
+        }
+        let stage = match field::STAGE.get(line) {
+            1 => Stage::Index,
+            2 => Stage::Blocks,
+            3 => Stage::Done,
+            _ => Stage::Tables,
+        };
+        Pass {
+            generation,
+            stage,
+            position: field::POSITION.get(line),
+            blocks,
+        }
+    }
+
+    pub(crate) fn encode(&self, offset: u64, seal: Seal) -> Line {
+        use pass_line as field;
+        let mut line = NEVER;
+        field::GENERATION.put(&mut line, self.generation);
+        field::POSITION.put(&mut line, self.position);
+        field::BLOCKS.put(&mut line, self.blocks.into());
+        let stage = match self.stage {
+            Stage::Tables => 0,
+            Stage::Index => 1,
+            Stage::Blocks => 2,
+            Stage::Done => 3,
+        };
+        field::STAGE.put(&mut line, stage);
+        seal.seal(line, offset)
+    }
+}
+
+pub(super) mod views_line {
+    use super::{LINE_CHECK, Span};
+    pub(crate) const BOOT: Span = Span::first(8);
+    pub(crate) const WITNESSES: Span = BOOT.then(48);
+    pub(crate) const RESERVED: Span = WITNESSES.then(4);
+    const _: () = assert!(RESERVED.end() == LINE_CHECK.offset);
+}
+
+/// Views of one boot that a container remembers.
+const VIEWS_MAX: usize = 6;
+
+/// The views line: through which mounts of which boot the file's page cache is
+/// known not to have been lost since recovery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Views {
+    /// Hash of the boot id; 0 if there is none.
+    pub(crate) boot: u64,
+    /// Newest first; 0 is none.
+    pub(crate) witnesses: [u64; VIEWS_MAX],
+}
+
+impl Views {
+    /// The views, or none if the line breaks a rule.
+    pub(crate) fn decode(line: &Line, offset: u64, seal: Seal) -> Views {
+        use views_line as field;
+        if !seal.fits(line, offset) {
+            return Views::default();
+        }
+        let mut views = Views {
+            boot: field::BOOT.get(line),
+            ..Views::default()
+        };
+        let bytes = field::WITNESSES.slice(line).unwrap_or(&[]);
+        for (witness, from) in views.witnesses.iter_mut().zip(bytes.chunks_exact(8)) {
+            *witness = Span::first(8).get(from);
+        }
+        views
+    }
+
+    pub(crate) fn encode(&self, offset: u64, seal: Seal) -> Line {
+        use views_line as field;
+        let mut line = NEVER;
+        field::BOOT.put(&mut line, self.boot);
+        let mut bytes = [0; VIEWS_MAX * 8];
+        for (witness, to) in self.witnesses.iter().zip(bytes.chunks_exact_mut(8)) {
+            to.copy_from_slice(&witness.to_le_bytes());
+        }
+        field::WITNESSES.put_slice(&mut line, &bytes);
+        seal.seal(line, offset)
+    }
+
+    /// Whether nothing was lost since `witness` was entered in `boot`.
+    pub(crate) fn knows(&self, boot: u64, witness: u64) -> bool {
+        self.boot == boot && self.witnesses.contains(&witness)
+    }
+
+    /// These views and one more; only that one if the boot is another.
+    pub(crate) fn with(&self, boot: u64, witness: u64) -> Views {
+        let mut views = Views {
+            boot,
+            ..Views::default()
+        };
+        let known = self.witnesses.iter().filter(|_| self.boot == boot);
+        let all = std::iter::once(&witness).chain(known);
+        for (place, value) in views.witnesses.iter_mut().zip(all) {
+            *place = *value;
+        }
+        views
+    }
+}
+
+/// Heads of free lists in one line.
+const HEADS_PER_LINE: usize = 14;
+/// Lines with heads of free lists.
+pub(crate) const LIST_LINES: usize = (CLASSES_MAX + 1).div_ceil(HEADS_PER_LINE);
+
+pub(super) mod lists_line {
+    use super::{HEADS_PER_LINE, LINE_CHECK, Span};
+    pub(crate) const HEADS: Span = Span::first(4 * HEADS_PER_LINE);
+    pub(crate) const RESERVED: Span = HEADS.then(4);
+    const _: () = assert!(RESERVED.end() == LINE_CHECK.offset);
+}
+
+/// Heads of the free lists: number 0 chains the empty blocks, number k the
+/// blocks of class k that have room. 0 is an empty list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ListHeads([u32; HEADS_PER_LINE * LIST_LINES]);
+
+impl ListHeads {
+    /// The heads in the lines from `offset` on; a line that breaks a rule has
+    /// empty lists.
+    pub(crate) fn decode(bytes: &[u8], offset: u64, seal: Seal) -> ListHeads {
+        let mut heads = ListHeads([0; HEADS_PER_LINE * LIST_LINES]);
+        let lines = bytes
+            .chunks_exact(LINE_SIZE)
+            .zip(heads.0.chunks_exact_mut(HEADS_PER_LINE));
+        for (index, (bytes, heads)) in lines.enumerate() {
+            let line: Line = Span::first(LINE_SIZE).array(bytes);
+            if seal.fits(&line, offset + (index * LINE_SIZE) as u64) {
+                for (head, from) in heads.iter_mut().zip(line.chunks_exact(4)) {
+                    *head = Span::first(4).get32(from);
+                }
+            }
+        }
+        heads
+    }
+
+    /// Index and content of the line that holds the head of this list.
+    pub(crate) fn line_of(&self, list: usize, offset: u64, seal: Seal) -> (u64, Line) {
+        let index = list / HEADS_PER_LINE;
+        let place = offset + (index * LINE_SIZE) as u64;
+        let mut line = NEVER;
+        let heads = self
+            .0
+            .chunks_exact(HEADS_PER_LINE)
+            .nth(index)
+            .unwrap_or(&[]);
+        for (head, to) in heads.iter().zip(line.chunks_exact_mut(4)) {
+            to.copy_from_slice(&head.to_le_bytes());
+        }
+        (place, seal.seal(line, place))
+    }
+
+    pub(crate) fn get(&self, list: usize) -> u32 {
+        self.0.get(list).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn set(&mut self, list: usize, block: u32) {
+        if let Some(head) = self.0.get_mut(list) {
+            *head = block;
+        }
+    }
+}
+
+/// Bytes of an entry of the segment table or of its directory.
+pub(crate) const TABLE_ENTRY_SIZE: u64 = 8;
+/// Entries in a block of the segment table, behind the block's head.
+pub(crate) const TABLE_BLOCK_LEN: u32 =
+    ((super::BLOCK_SIZE - LINE_SIZE as u64) / TABLE_ENTRY_SIZE) as u32;
+
+pub(super) mod table_entry {
+    use super::Span;
+    pub(crate) const BLOCK: Span = Span::first(4);
+    pub(crate) const CHECK: Span = BLOCK.then(4);
+}
+
+/// The block in an entry of the segment table, or of its directory, with this
+/// index; `None` if it breaks a rule.
+pub(crate) fn decode_table_entry(bytes: &[u8; 8], index: u32, seal: Seal) -> Option<u32> {
+    let block = table_entry::BLOCK.get32(bytes);
+    (table_entry::CHECK.get32(bytes) == seal.of_table_entry(index, block) && block != 0)
+        .then_some(block)
+}
+
+/// The entry of the segment table, or of its directory, for `block`.
+pub(crate) fn encode_table_entry(block: u32, index: u32, seal: Seal) -> [u8; 8] {
+    let mut bytes = [0; 8];
+    table_entry::BLOCK.put(&mut bytes, block.into());
+    table_entry::CHECK.put(&mut bytes, seal.of_table_entry(index, block).into());
+    bytes
+}

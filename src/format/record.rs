@@ -1,0 +1,201 @@
+//! The record: one version of one session, immutable once it is published.
+//!
+//! Nothing in it has to be known under the writer lock. A value that does not
+//! fit the largest extent class lies in blocks of its own, and the record lists
+//! them with a checksum for each.
+
+use super::checksum::Seal;
+use super::span::Span;
+use super::{BLOCK_SIZE, LINE_SIZE, VALUE_LEN_MAX};
+
+/// Fields of a record before its id.
+pub(super) mod field {
+    use super::Span;
+    pub(crate) const CHECK: Span = Span::first(4);
+    pub(crate) const LENGTH: Span = CHECK.then(4);
+    pub(crate) const VALUE_LEN: Span = LENGTH.then(4);
+    pub(crate) const HEAD_LEN: Span = VALUE_LEN.then(2);
+    pub(crate) const KIND: Span = HEAD_LEN.then(1);
+    pub(crate) const ID_LEN: Span = KIND.then(1);
+    pub(crate) const NONCE: Span = ID_LEN.then(8);
+    pub(crate) const SAVED: Span = NONCE.then(8);
+    pub(crate) const ABSOLUTE: Span = SAVED.then(8);
+}
+
+/// Bytes of a record before its id, in a record without further fields.
+pub(crate) const HEAD_LEN: usize = field::ABSOLUTE.end();
+/// Bytes of a large value in one block, behind the block's head.
+pub(crate) const PIECE_LEN: usize = BLOCK_SIZE as usize - LINE_SIZE;
+/// Most pieces of a value.
+pub(crate) const PIECES_MAX: usize = VALUE_LEN_MAX.div_ceil(PIECE_LEN);
+
+const KIND_INLINE: u64 = 1;
+const KIND_LARGE: u64 = 2;
+
+/// A block with a piece of a large value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub(crate) block: u32,
+    pub(crate) check: u32,
+}
+
+pub(super) mod piece {
+    use super::Span;
+    pub(crate) const BLOCK: Span = Span::first(4);
+    pub(crate) const CHECK: Span = BLOCK.then(4);
+}
+
+const PIECE_SIZE: usize = piece::CHECK.end();
+
+/// What a record says besides its id and value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RecordTimes {
+    /// Random; with the word it makes the version unique.
+    pub(crate) nonce: u64,
+    /// When it was saved, milliseconds since 1970.
+    pub(crate) saved_ms: u64,
+    /// When the session ends at the latest, milliseconds since 1970; 0 is never.
+    pub(crate) absolute_ms: u64,
+}
+
+/// A record that matches its word.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record<'a> {
+    pub(crate) times: RecordTimes,
+    pub(crate) id: &'a [u8],
+    /// Length of the value, wherever it lies.
+    pub(crate) value_len: usize,
+    body: Body<'a>,
+    /// Bytes before the value or the list of pieces.
+    pub(crate) prefix_len: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Body<'a> {
+    Inline(&'a [u8]),
+    Large(&'a [u8]),
+}
+
+impl<'a> Record<'a> {
+    /// The record at the start of `bytes`, if its checksum is `check` and it
+    /// keeps all rules.
+    pub(crate) fn decode(bytes: &'a [u8], check: u32, seal: Seal) -> Option<Record<'a>> {
+        let bytes = bytes.get(..record_length(bytes)?)?;
+        let covered = bytes.get(field::CHECK.end()..)?;
+        if field::CHECK.get32(bytes) != check || seal.of_record(covered) != check {
+            return None;
+        }
+        let head_len = field::HEAD_LEN.get(bytes) as usize;
+        let prefix_len = head_len.checked_add(field::ID_LEN.get(bytes) as usize)?;
+        let id = bytes.get(head_len..prefix_len)?;
+        let value_len = field::VALUE_LEN.get(bytes) as usize;
+        let rest = bytes.get(prefix_len..)?;
+        let body = match field::KIND.get(bytes) {
+            KIND_INLINE if rest.len() == value_len => Body::Inline(rest),
+            KIND_LARGE if rest.len() == value_len.div_ceil(PIECE_LEN) * PIECE_SIZE => {
+                Body::Large(rest)
+            }
+            _ => return None,
+        };
+        (head_len >= HEAD_LEN && !id.is_empty() && value_len <= VALUE_LEN_MAX).then_some(Record {
+            times: RecordTimes {
+                nonce: field::NONCE.get(bytes),
+                saved_ms: field::SAVED.get(bytes),
+                absolute_ms: field::ABSOLUTE.get(bytes),
+            },
+            id,
+            value_len,
+            body,
+            prefix_len,
+        })
+    }
+
+    /// The value, if it lies in the record.
+    pub(crate) fn inline_value(&self) -> Option<&'a [u8]> {
+        match self.body {
+            Body::Inline(value) => Some(value),
+            Body::Large(_) => None,
+        }
+    }
+
+    /// The blocks of a large value; none if the value lies in the record.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = Piece> + use<'a> {
+        let list = match self.body {
+            Body::Inline(_) => &[],
+            Body::Large(list) => list,
+        };
+        list.chunks_exact(PIECE_SIZE).map(|bytes| Piece {
+            block: piece::BLOCK.get32(bytes),
+            check: piece::CHECK.get32(bytes),
+        })
+    }
+}
+
+/// Length that the record at the start of `bytes` gives itself, head and all;
+/// not to be believed before the checksum was compared.
+#[inline]
+pub(crate) fn record_length(bytes: &[u8]) -> Option<usize> {
+    let length = field::LENGTH.get(bytes) as usize;
+    (length >= HEAD_LEN).then_some(length)
+}
+
+/// Length of a record with this id and value, which decides its class and
+/// whether the value must lie in blocks.
+pub(crate) fn inline_length(id_len: usize, value_len: usize) -> usize {
+    HEAD_LEN + id_len + value_len
+}
+
+/// Length of a record that lists the blocks of its value.
+pub(crate) fn large_length(id_len: usize, value_len: usize) -> usize {
+    HEAD_LEN + id_len + value_len.div_ceil(PIECE_LEN) * PIECE_SIZE
+}
+
+/// A record with its value, and the record's checksum.
+pub(crate) fn encode_inline(
+    times: RecordTimes,
+    id: &[u8],
+    value: &[u8],
+    seal: Seal,
+) -> (Vec<u8>, u32) {
+    let mut bytes = head(times, id, value.len(), KIND_INLINE, value.len());
+    bytes.extend_from_slice(value);
+    close(bytes, seal)
+}
+
+/// A record that lists the blocks of its value, and the record's checksum.
+pub(crate) fn encode_large(
+    times: RecordTimes,
+    id: &[u8],
+    value_len: usize,
+    pieces: &[Piece],
+    seal: Seal,
+) -> (Vec<u8>, u32) {
+    let mut bytes = head(times, id, value_len, KIND_LARGE, pieces.len() * PIECE_SIZE);
+    for item in pieces {
+        bytes.extend_from_slice(&item.block.to_le_bytes());
+        bytes.extend_from_slice(&item.check.to_le_bytes());
+    }
+    close(bytes, seal)
+}
+
+fn head(times: RecordTimes, id: &[u8], value_len: usize, kind: u64, body_len: usize) -> Vec<u8> {
+    let length = HEAD_LEN + id.len() + body_len;
+    let mut bytes = Vec::with_capacity(length);
+    bytes.resize(HEAD_LEN, 0);
+    field::LENGTH.put(&mut bytes, length as u64);
+    field::VALUE_LEN.put(&mut bytes, value_len as u64);
+    field::HEAD_LEN.put(&mut bytes, HEAD_LEN as u64);
+    field::KIND.put(&mut bytes, kind);
+    field::ID_LEN.put(&mut bytes, id.len() as u64);
+    field::NONCE.put(&mut bytes, times.nonce);
+    field::SAVED.put(&mut bytes, times.saved_ms);
+    field::ABSOLUTE.put(&mut bytes, times.absolute_ms);
+    bytes.extend_from_slice(id);
+    bytes
+}
+
+fn close(mut bytes: Vec<u8>, seal: Seal) -> (Vec<u8>, u32) {
+    let check = seal.of_record(bytes.get(field::CHECK.end()..).unwrap_or(&[]));
+    field::CHECK.put(&mut bytes, check.into());
+    (bytes, check)
+}

@@ -1,0 +1,161 @@
+//! The only way to a file, a lock, a clock or a random number.
+//!
+//! [`Storage`] offers primitives: read, write, extend, sync, map, two named
+//! locks, time. Which lock is taken when, what a byte means and what a failure
+//! implies is decided above; nothing here knows the format. Three storages
+//! implement it: [`FileStorage`] (a real file), [`MemoryStorage`] (bytes shared
+//! by handles of one process) and, with the feature `simulation`,
+//! [`simulated::SimulatedStorage`], on which processes can be killed and the
+//! power be cut at every call.
+//!
+//! All `unsafe` code of the crate is in `sys`.
+
+mod file;
+mod memory;
+#[cfg(feature = "simulation")]
+pub mod simulated;
+mod sys;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use file::{Access, FileStorage, OpenError, Origin};
+pub use memory::MemoryStorage;
+
+/// The locks of a container. Both are exclusive and belong to one [`Storage`]
+/// value (not to a thread or a process); both vanish when their holder dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LockName {
+    /// Held while anything is written to the file.
+    Writer,
+    /// Held by whoever runs a sync that others may rely on.
+    Sync,
+}
+
+/// What the file system says about the file at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Length in bytes.
+    pub len: u64,
+    /// Number of names; 0 once the file was unlinked or renamed over.
+    pub links: u64,
+}
+
+/// Through which boot and which mount this storage sees its file. Equal views
+/// share one page cache: what one wrote, the other reads. It is compared, never
+/// interpreted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Differs after a reboot.
+    pub boot: [u8; 16],
+    /// Unique number of the mount within the boot.
+    pub mount: u64,
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+}
+
+/// How to wait a moment for somebody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// Let another runnable thread go first.
+    Yield,
+    /// Sleep about this long.
+    Sleep(Duration),
+}
+
+/// The memory of a file that others may change at any moment. Bytes are copied
+/// out, never borrowed.
+pub trait ReadMap: Send + Sync + fmt::Debug {
+    /// Number of bytes that may be asked for; the caller knows by
+    /// [`Storage::status`] how many of them the file has.
+    fn len(&self) -> u64;
+
+    /// True when nothing is mapped.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Copies `bytes.len()` bytes from `offset`, each aligned 8-byte word of the
+    /// file in one load. `offset` must be a multiple of 8. False when the range
+    /// is not within [`ReadMap::len`]; `bytes` is then untouched.
+    fn copy_out(&self, bytes: &mut [u8], offset: u64) -> bool;
+}
+
+/// One open file together with its surroundings: locks, clocks, randomness.
+///
+/// Calls may come from several threads at once. Every call may fail, and a
+/// failed call may have been carried out in part, except where noted.
+pub trait Storage: Send + Sync + fmt::Debug {
+    /// Length and link count, by one system call.
+    fn status(&self) -> io::Result<Status>;
+
+    /// Fills `bytes` from `offset`, as far as the file reaches, and returns how
+    /// many bytes that was. Interrupted calls are taken up again.
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes all of `bytes` at `offset`, with one system call per call unless
+    /// the system cuts it short. A process that is killed meanwhile has written
+    /// a prefix that ends at a multiple of 4096 of the file's offsets.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Makes the file reach from `from` (its present length, rounded up by the
+    /// caller) to `to`: reserves the space, then writes zeros in pieces of 4 KiB
+    /// where `fill` says so. On failure the file may have grown.
+    fn extend(&self, from: u64, to: u64, fill: Fill) -> io::Result<()>;
+
+    /// Returns when everything written before the call is on the disk.
+    fn sync(&self) -> io::Result<()>;
+
+    /// A read-only map of at least the first `len` bytes, or `None` where this
+    /// storage has no maps. Bytes beyond the end of the file must not be asked
+    /// for.
+    fn map(&self, len: u64) -> io::Result<Option<Arc<dyn ReadMap>>>;
+
+    /// Takes the lock if nobody holds it. Never waits.
+    fn try_lock(&self, lock: LockName) -> io::Result<bool>;
+
+    /// Gives the lock back.
+    fn unlock(&self, lock: LockName) -> io::Result<()>;
+
+    /// Process id of the holder of [`LockName::Writer`], where it can be found.
+    /// A hint for people, nothing to act on.
+    fn lock_holder(&self) -> Option<u32>;
+
+    /// Opens the same name again: a new storage with locks of its own. `None`
+    /// where the storage has no name.
+    fn reopen(&self) -> io::Result<Option<Box<dyn Storage>>>;
+
+    /// The view, or `None` where the boot or the mount cannot be told.
+    fn view(&self) -> io::Result<Option<View>>;
+
+    /// The calling process's id: differs after a fork.
+    fn process_id(&self) -> u32;
+
+    /// Wall clock, milliseconds since 1970 (UTC).
+    fn now_ms(&self) -> u64;
+
+    /// A clock that never steps, from an arbitrary origin.
+    fn uptime(&self) -> Duration;
+
+    /// Waits a moment.
+    fn pause(&self, pause: Pause);
+
+    /// Fills `bytes` with random bits fit for keys.
+    fn random(&self, bytes: &mut [u8]) -> io::Result<()>;
+}
+
+/// What [`Storage::extend`] leaves in the new space. It reads as zeros in
+/// either case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fill {
+    /// Written as zeros in pieces of 4 KiB, so that later small writes are cheap.
+    Zeros,
+    /// Reserved only, for space that is about to be written as a whole.
+    Reserve,
+}

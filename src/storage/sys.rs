@@ -1,0 +1,143 @@
+//! All `unsafe` code of the crate: words read from a shared map, and the one
+//! system call that neither std nor rustix offers.
+//!
+//! The map is read-only and other processes write to its file at any moment.
+//! So no reference to plain bytes of it is ever made, not even for an instant:
+//! each aligned word is read by one relaxed atomic load. Nothing here may ever
+//! store into a map (a full disk would end in SIGBUS), make a slice of one
+//! (the part beyond the end of the file must not be touched) or shrink a file.
+
+#![allow(unsafe_code)] // The only module that may; see above.
+
+use std::fs::File;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use memmap2::{MmapOptions, MmapRaw};
+
+use super::ReadMap;
+
+/// Bytes read by one load.
+const WORD: usize = 8;
+
+/// True where a 64-bit load from memory that is mapped read-only is allowed and
+/// happens as a whole. On 32-bit machines it may be done by a compare-and-swap,
+/// which faults; there every read goes through `pread`.
+const WORDS_LOAD_WHOLE: bool = cfg!(all(target_has_atomic = "64", target_pointer_width = "64"));
+
+/// A read-only shared map of a file, from its first byte.
+#[derive(Debug)]
+pub(super) struct FileMap {
+    raw: MmapRaw,
+}
+
+impl FileMap {
+    /// Maps at least `len` bytes, which may be more than the file has. `None`
+    /// where the machine or the file system cannot.
+    pub(super) fn new(file: &File, len: u64) -> io::Result<Option<FileMap>> {
+        if !WORDS_LOAD_WHOLE {
+            return Ok(None);
+        }
+        // Whole pages, so that the word around the last byte is mapped too.
+        let len = len
+            .max(1)
+            .checked_next_multiple_of(4096)
+            .and_then(|len| usize::try_from(len).ok())
+            .ok_or(io::ErrorKind::OutOfMemory)?;
+        match MmapOptions::new().len(len).map_raw_read_only(file) {
+            Ok(raw) => Ok(Some(FileMap { raw })),
+            Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+impl ReadMap for FileMap {
+    fn len(&self) -> u64 {
+        self.raw.len() as u64
+    }
+
+    fn copy_out(&self, bytes: &mut [u8], offset: u64) -> bool {
+        let Ok(start) = usize::try_from(offset) else {
+            return false;
+        };
+        let Some(end) = start.checked_add(bytes.len()) else {
+            return false;
+        };
+        if end > self.raw.len() || !start.is_multiple_of(WORD) {
+            return false;
+        }
+        let mut at = self.raw.as_ptr().wrapping_add(start).cast::<AtomicU64>();
+        let (words, tail) = bytes.as_chunks_mut::<WORD>();
+        for word in words {
+            // SAFETY: `at` lies within the map, and is aligned: so are the map and `start`.
+            let shared = unsafe { &*at };
+            *word = shared.load(Ordering::Relaxed).to_le().to_le_bytes();
+            at = at.wrapping_add(1);
+        }
+        if !tail.is_empty() {
+            // SAFETY: as above; the map's length is a multiple of 8, so the word is whole.
+            let shared = unsafe { &*at };
+            let word = shared.load(Ordering::Relaxed).to_le().to_le_bytes();
+            tail.copy_from_slice(&word[..tail.len()]);
+        }
+        // What is copied by a later call is not older than what this one copied.
+        fence(Ordering::Acquire);
+        true
+    }
+}
+
+/// Takes an exclusive lock of the byte at `offset`, owned by the open file
+/// description; false when another description has it. Needs a descriptor open
+/// for writing.
+#[cfg(target_os = "linux")]
+pub(super) fn try_lock_byte(file: &File, offset: i64) -> io::Result<bool> {
+    match set_lock(file, offset, libc::F_WRLCK) {
+        Ok(()) => Ok(true),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Gives the byte back.
+#[cfg(target_os = "linux")]
+pub(super) fn unlock_byte(file: &File, offset: i64) -> io::Result<()> {
+    set_lock(file, offset, libc::F_UNLCK)
+}
+
+#[cfg(target_os = "linux")]
+fn set_lock(file: &File, offset: i64, kind: libc::c_int) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+
+    // The kernel insists that `l_pid` be 0.
+    // SAFETY: `flock64` is made of integers, and zero is a value of each.
+    let mut range: libc::flock64 = unsafe { std::mem::zeroed() };
+    range.l_type = kind as libc::c_short;
+    range.l_whence = libc::SEEK_SET as libc::c_short;
+    range.l_start = offset;
+    range.l_len = 1;
+    loop {
+        // SAFETY: `file` keeps the descriptor open; the call only reads `range`.
+        let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) };
+        if result != -1 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// Locks of a byte that belong to the open file description exist on Linux only;
+/// the older kind, owned by the process, vanishes when any descriptor is closed.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn try_lock_byte(_file: &File, _offset: i64) -> io::Result<bool> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// See [`try_lock_byte`].
+#[cfg(not(target_os = "linux"))]
+pub(super) fn unlock_byte(_file: &File, _offset: i64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}

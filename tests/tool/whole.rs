@@ -1,0 +1,205 @@
+//! All of a container: `dump`, `restore`, `info`, `check`, `inspect`.
+
+use std::fs;
+
+use serde_json::json;
+
+use super::Fixture;
+
+#[test]
+fn a_dump_restored_into_a_new_container_gives_the_same_dump() {
+    let f = Fixture::new();
+    let count = f.fill_with_oddities();
+    let dump = f.run(&["dump", "FILE"]).done().out;
+    assert_eq!(f.dumped().len(), count);
+    assert_eq!(f.run(&["dump", "FILE", "--json"]).done().out, dump);
+
+    let copy = Fixture::new();
+    let restored = copy.run_with(&["restore", "FILE"], dump.as_bytes());
+    assert_eq!((restored.code, restored.out.as_str()), (Some(0), ""));
+    assert_eq!(restored.err, format!("restored {count} sessions\n"));
+    assert_eq!(copy.dumped(), f.dumped());
+
+    // Once more over what is there, and without a line end after the last line.
+    let again = copy.run_with(&["restore", "FILE", "--json"], dump.trim_end().as_bytes());
+    assert_eq!(again.done().object(), json!({"restored": count}));
+    assert_eq!(copy.dumped(), f.dumped());
+}
+
+#[test]
+fn a_dump_says_what_the_library_knows() {
+    let f = Fixture::new();
+    f.fill_with_oddities();
+    let container = f.library();
+    for line in f.run(&["dump", "FILE"]).done().raw_objects() {
+        let id = match line.get("id") {
+            Some(id) => serde_json::from_str::<String>(id).unwrap().into_bytes(),
+            None => bytes_of(&line["id_hex"]),
+        };
+        let session = container.load(&id).unwrap().unwrap();
+        assert_eq!(line["version"], format!("\"{}\"", session.version));
+        assert_eq!(line["created_ms"], session.times.created_ms.to_string());
+        assert_eq!(line["saved_ms"], session.times.saved_ms.to_string());
+        assert_eq!(
+            line["deadline_ms"],
+            json!(session.times.deadline_ms).to_string()
+        );
+        match line.get("value_hex") {
+            Some(digits) => assert_eq!(bytes_of(digits), session.value),
+            None => assert!(std::str::from_utf8(&session.value).is_ok()),
+        }
+    }
+}
+
+fn bytes_of(digits: &str) -> Vec<u8> {
+    let pairs = digits.trim_matches('"').as_bytes().chunks(2);
+    pairs
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect()
+}
+
+#[test]
+fn the_largest_value_can_be_dumped_and_restored_however_long_its_line_gets() {
+    let f = Fixture::new();
+    let value = format!("\"{}\"", "\u{7f}".repeat((4 << 20) - 2));
+    f.library().save("a", value.as_bytes()).unwrap();
+    f.library().save("b", &vec![0xff; 4 << 20]).unwrap();
+    let dump = f.run(&["dump", "FILE"]).done().out;
+    let copy = Fixture::new();
+    let restored = copy.run_with(&["restore", "FILE", "--json"], dump.as_bytes());
+    assert_eq!(restored.done().object(), json!({"restored": 2}));
+    assert_eq!(
+        copy.library().load("a").unwrap().unwrap().value,
+        value.as_bytes()
+    );
+    assert_eq!(
+        copy.library().load("b").unwrap().unwrap().value,
+        vec![0xff; 4 << 20]
+    );
+}
+
+#[test]
+fn restore_names_the_line_that_is_wrong_and_keeps_those_before() {
+    let f = Fixture::new();
+    let good = "{\"id\":\"a\",\"created_ms\":1,\"saved_ms\":1,\"value\":1}\n\n";
+    let wrong = [
+        "{\"id\":\"b\"}",
+        "\u{1b}[31m",
+        "{\"id\":\"\",\"created_ms\":1,\"saved_ms\":1,\"value\":1}",
+        "{\"id\":\"b\",\"created_ms\":1,\"saved_ms\":1,\"value\":nul}",
+        "{\"id\":\"b\",\"created_ms\":1,\"saved_ms\":1,\"value\":1,\"\u{1b}\":2}",
+    ];
+    for line in wrong {
+        f.run(&["rm", "FILE", "a"]);
+        let input = format!("{good}{line}\n{}", good.replace("\"a\"", "\"c\""));
+        f.run_with(&["restore", "FILE"], input.as_bytes())
+            .refused("line 3: ");
+        assert_eq!(f.dumped().len(), 1);
+        assert_eq!(f.run(&["get", "FILE", "a"]).done().out, "1\n");
+    }
+    f.run_with(&["restore", "FILE"], b"\xff\n")
+        .refused("line 1: not UTF-8");
+    let long = vec![b' '; 26 << 20];
+    f.run_with(&["restore", "FILE"], &long)
+        .refused("line 1: longer than");
+}
+
+#[test]
+fn info_and_check_count_the_sessions() {
+    let f = Fixture::new();
+    f.fill_with_oddities();
+    f.run(&["rm", "FILE", "plain"]).done();
+    let info = f.run(&["info", "FILE", "--json"]).done().object();
+    assert_eq!(
+        (&info["version"], &info["sessions"]),
+        (&json!(0), &json!(8))
+    );
+    assert_eq!(info["length"], fs::metadata(&f.file).unwrap().len());
+    assert_eq!(info["uuid"].as_str().unwrap().len(), 36);
+    let fields: Vec<_> = info.as_object().unwrap().keys().cloned().collect();
+    for field in [
+        "blocks",
+        "segments",
+        "write_epoch",
+        "synced_epoch",
+        "synced_at_ms",
+    ] {
+        assert!(
+            info[field].is_u64() && fields.iter().any(|name| name == field),
+            "{field}"
+        );
+    }
+    let check = f.run(&["check", "FILE", "--json"]).done().object();
+    assert_eq!(
+        (&check["sound"], &check["damage"]),
+        (&json!(true), &json!([]))
+    );
+    assert_eq!(check["sessions"], 8);
+    let text = f.run(&["info", "FILE"]).done().out;
+    assert!(text.contains(info["uuid"].as_str().unwrap()), "{text}");
+    assert!(
+        f.run(&["check", "FILE"])
+            .done()
+            .out
+            .contains("sound: 8 sessions")
+    );
+}
+
+#[test]
+fn inspect_prints_the_layout_with_or_without_a_file() {
+    let f = Fixture::new();
+    let layout = f.run(&["inspect", "--layout"]).done().out;
+    assert_eq!(f.run(&["inspect", "FILE", "--layout"]).done().out, layout);
+    let json = f.run(&["inspect", "--layout", "--json"]).done().object();
+    let structures = json["structures"].as_array().unwrap();
+    assert_eq!(structures.len(), cloakroom::format::layout().len());
+    for (shown, structure) in structures.iter().zip(cloakroom::format::layout()) {
+        assert_eq!(shown["name"], structure.name);
+        assert_eq!(
+            shown["fields"].as_array().unwrap().len(),
+            structure.fields.len()
+        );
+        assert!(layout.contains(&format!("{}\n", structure.name)));
+    }
+    assert_eq!(
+        structures[0]["fields"][0],
+        json!({"offset": 0, "size": 16, "name": "magic"})
+    );
+    assert_eq!(f.run(&["inspect", "FILE"]).code, Some(2));
+}
+
+#[test]
+fn damage_is_found_and_the_other_sessions_are_still_printed() {
+    let mut f = Fixture::new();
+    for (id, value) in [("a", "\"first\""), ("b", "\"second\""), ("c", "\"third\"")] {
+        f.run(&["put", "FILE", id, value]).done();
+    }
+    let mut bytes = fs::read(&f.file).unwrap();
+    let places: Vec<usize> = (0..bytes.len() - 6)
+        .filter(|at| &bytes[*at..*at + 6] == b"second")
+        .collect();
+    assert!(!places.is_empty());
+    places.into_iter().for_each(|at| bytes[at] ^= 1);
+    let damaged = f.dir.path().join("damaged");
+    fs::write(&damaged, &bytes).unwrap();
+    let sound = std::mem::replace(&mut f.file, damaged);
+
+    let check = f.run(&["check", "FILE", "--json"]);
+    assert_eq!((check.code, check.err.as_str()), (Some(1), ""));
+    let report = check.object();
+    assert_eq!(report["sound"], false);
+    assert!(report["damage"][0]["offset"].is_u64() && report["damage"][0]["what"].is_string());
+    assert_eq!(f.run(&["check", "FILE"]).code, Some(1));
+    f.run(&["get", "FILE", "b"]).refused("damaged");
+    assert_eq!(f.run(&["get", "FILE", "c"]).done().out, "\"third\"\n");
+    for verb in ["dump", "ls"] {
+        let ran = f.run(&[verb, "FILE", "--json"]);
+        assert_eq!((ran.code, ran.objects().len()), (Some(1), 2));
+        assert!(ran.err.contains("damaged"), "{ran:?}");
+    }
+    assert!(
+        fs::read(&f.file).unwrap() == bytes,
+        "looking changed the file"
+    );
+    f.file = sound;
+}
