@@ -13,7 +13,6 @@
 use std::collections::VecDeque;
 use std::env;
 use std::io::{self, Write};
-use std::process::ExitCode;
 
 use cloakroom::{Change, Container, ErrorKind, Options, Outcome, Session};
 use serde::{Deserialize, Serialize};
@@ -32,61 +31,41 @@ struct Visits {
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 impl Visits {
-    fn see(&mut self, page: &str) {
+    fn see(mut self, page: &str) -> Visits {
         self.count += 1;
         self.pages.push_front(page.to_owned());
         self.pages.truncate(PAGES);
+        self
     }
 }
 
-fn main() -> ExitCode {
+fn main() -> io::Result<()> {
     let answer = visit().unwrap_or_else(|error| {
         // For the web server's log; what a visitor gets names no file.
         eprintln!("visits: {error}");
         match error.downcast_ref().map(cloakroom::Error::kind) {
-            Some(ErrorKind::Busy { .. }) => respond(
-                "503 Service Unavailable",
-                "Retry-After: 1\r\n",
-                "busy, try again\n",
-            ),
-            _ => respond("500 Internal Server Error", "", "something went wrong\n"),
+            Some(ErrorKind::Busy { .. }) => {
+                let later = "Retry-After: 1\r\n";
+                respond("503 Service Unavailable", later, "busy, try again\n")
+            }
+            _ => respond("500 Internal Server Error", "", "this went wrong\n"),
         }
     });
-    io::stdout()
-        .write_all(answer.as_bytes())
-        .map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+    io::stdout().write_all(answer.as_bytes())
 }
 
 fn visit() -> Result<String> {
     let file = env::var_os("CLOAKROOM_FILE").ok_or("CLOAKROOM_FILE is not set")?;
     let container = Container::open(file, Options::new())?;
-    let path = variable("PATH_INFO");
-    let page: String = path
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(PAGE_CHARS)
-        .collect();
+    let page: String = variable("PATH_INFO").chars().take(PAGE_CHARS).collect();
     let known = match visitor(&variable("HTTP_COOKIE")) {
         Some(id) => count(&container, id, &page)?,
         None => None,
     };
     let (visits, set_cookie) = match known {
         Some(visits) => (visits, String::new()),
-        None => {
-            let (visits, id) = welcome(&container, &page)?;
-            let secure = if variable("HTTPS") == "on" {
-                "; Secure"
-            } else {
-                ""
-            };
-            let attributes = format!("Path=/; HttpOnly; SameSite=Lax{secure}");
-            (
-                visits,
-                format!("Set-Cookie: {COOKIE}={id}; {attributes}\r\n"),
-            )
-        }
+        None => welcome(&container, &page)?,
     };
-
     let mut body = format!("visits: {}\nlast pages:\n", visits.count);
     for page in &visits.pages {
         body.push_str(&format!("  {page}\n"));
@@ -98,42 +77,34 @@ fn visit() -> Result<String> {
 /// saving it happens under the container's lock, so no other request is lost.
 fn count(container: &Container, id: &str, page: &str) -> Result<Option<Visits>> {
     let mut counted = None;
-    container.update(id, |session: Option<Session<Visits>>| match session {
-        Some(Session {
-            value: mut visits, ..
-        }) => {
-            visits.see(page);
-            counted = Some(visits.clone());
-            Change::Save(visits)
-        }
-        None => Change::Keep,
+    container.update(id, |session: Option<Session<Visits>>| {
+        counted = session.map(|session| session.value.see(page));
+        counted.clone().map_or(Change::Keep, Change::Save)
     })?;
     Ok(counted)
 }
 
+/// Makes a session of a new visitor, and the header that tells him its id. A
+/// site that is reached by HTTPS adds `; Secure`.
 fn welcome(container: &Container, page: &str) -> Result<(Visits, String)> {
     let mut random = [0; ID_DIGITS / 2];
     getrandom::fill(&mut random)?;
     let id = format!("{:0ID_DIGITS$x}", u128::from_le_bytes(random));
-    let mut visits = Visits::default();
-    visits.see(page);
-    match container.create_session(&id, &visits)? {
-        Outcome::Saved(_) => Ok((visits, id)),
-        Outcome::Conflict => Err("the random id is taken".into()),
-    }
+    let visits = Visits::default().see(page);
+    let Outcome::Saved(_) = container.create_session(&id, &visits)? else {
+        return Err("the random id is taken".into());
+    };
+    let cookie = format!("{COOKIE}={id}; Path=/; HttpOnly; SameSite=Lax");
+    Ok((visits, format!("Set-Cookie: {cookie}\r\n")))
 }
 
 /// The visitor's id, if there is exactly one cookie of our name and it looks as
 /// ours do.
 fn visitor(cookies: &str) -> Option<&str> {
-    let pairs = cookies
-        .split(';')
-        .filter_map(|pair| pair.trim_matches([' ', '\t']).split_once('='));
-    let mut ours = pairs
-        .filter(|(name, _)| *name == COOKIE)
-        .map(|(_, value)| value);
-    let id = ours.next().filter(|_| ours.next().is_none())?;
-    let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    let pairs = cookies.split(';').filter_map(|pair| pair.split_once('='));
+    let mut ours = pairs.filter(|(name, _)| name.trim_matches(' ') == COOKIE);
+    let (_, id) = ours.next().filter(|_| ours.next().is_none())?;
+    let digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     (id.len() == ID_DIGITS && id.bytes().all(digit)).then_some(id)
 }
 
@@ -145,9 +116,9 @@ fn respond(status: &str, headers: &str, body: &str) -> String {
     )
 }
 
+/// A variable of the request, fit to be shown: no line ends and the like.
 fn variable(name: &str) -> String {
-    env::var_os(name)
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+    let value = env::var_os(name).unwrap_or_default();
+    let value = value.to_string_lossy();
+    value.replace(char::is_control, "?")
 }

@@ -216,10 +216,9 @@ impl fmt::Display for ErrorKind {
             ErrorKind::Damaged(damage) => write!(f, "damaged: {damage}; try `cloakroom check`"),
             ErrorKind::NotAContainer(why) => write!(f, "not a cloakroom container: {why}"),
             ErrorKind::Newer { found } => write!(f, "{found}; use a newer cloakroom"),
-            ErrorKind::Exists => write!(
-                f,
-                "already exists and is not empty; open it, or create under another name"
-            ),
+            ErrorKind::Exists => {
+                write!(f, "already exists and is not empty; open it, or create under another name")
+            }
             ErrorKind::InvalidId { len: 0 } => write!(f, "an id must not be empty"),
             ErrorKind::InvalidId { len } => {
                 write!(f, "an id of {len} bytes is too long (at most 255)")
@@ -229,10 +228,9 @@ impl fmt::Display for ErrorKind {
             }
             ErrorKind::NotJson(source) => write!(f, "not the JSON expected: {source}"),
             ErrorKind::ReadOnly(why) => write!(f, "cannot write: {why}"),
-            ErrorKind::Reentered => write!(
-                f,
-                "the container was used for writing from inside its own update"
-            ),
+            ErrorKind::Reentered => {
+                write!(f, "the container was used for writing from inside its own update")
+            }
             ErrorKind::Io { action, source } => write!(f, "cannot {action}: {source}"),
         }
     }
@@ -242,10 +240,7 @@ impl fmt::Display for NotAContainer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             NotAContainer::Empty => {
-                write!(
-                    f,
-                    "it is empty (`create` makes a container of an empty file)"
-                )
+                write!(f, "it is empty (`create` makes a container of an empty file)")
             }
             NotAContainer::LooksLike(what) => write!(f, "it looks like {what}"),
             NotAContainer::NoHeader => write!(f, "neither of its headers is intact"),

@@ -53,11 +53,7 @@ impl Spares {
             self.forget();
             self.generation = generation;
         }
-        let same = self
-            .extents
-            .iter()
-            .filter(|(other, _)| *other == class)
-            .count();
+        let same = self.extents.iter().filter(|(other, _)| *other == class).count();
         let room = self.extents.len() < SPARES_MAX && same < SPARES_PER_CLASS_MAX;
         if room {
             self.extents.push((class, offset));
@@ -70,10 +66,7 @@ impl Spares {
         if self.generation != generation {
             self.forget();
         }
-        let index = self
-            .extents
-            .iter()
-            .rposition(|(other, _)| *other == class)?;
+        let index = self.extents.iter().rposition(|(other, _)| *other == class)?;
         Some(self.extents.remove(index).1)
     }
 
@@ -185,10 +178,7 @@ impl Writer<'_> {
 
     fn unlist_empty(&mut self, block: u32, before: &BlockHead, taken: BlockHead) -> Result<()> {
         // As a block used as a whole it is on no list, whatever its class.
-        let whole = BlockHead {
-            usage: Use::Large,
-            ..taken
-        };
+        let whole = BlockHead { usage: Use::Large, ..taken };
         self.update_block(block, before, whole)
     }
 
@@ -210,24 +200,13 @@ impl Writer<'_> {
         }
         self.blocks = block + 1;
         // Let the reader's bound follow.
-        self.file
-            .records
-            .index
-            .source
-            .status()
-            .map_err(super::index::reading)?;
+        self.file.records.index.source.status().map_err(super::index::reading)?;
         if self.pass.stage != Stage::Done {
             self.advance_pass(PASS_LINES_PER_BLOCK)?;
         }
         let mut head = BlockHead::taken(self.control.generation, usage);
         head.bitmap.set(0);
-        self.write_head(
-            block,
-            &BlockHead {
-                usage: Use::Large,
-                ..head
-            },
-        )?;
+        self.write_head(block, &BlockHead { usage: Use::Large, ..head })?;
         Ok(Attempt::Done(block))
     }
 

@@ -23,14 +23,8 @@ impl Background {
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let (theirs, chain) = (Arc::clone(&stop), Arc::clone(chain));
         let body = move || run(&chain, interval, &theirs);
-        let thread = std::thread::Builder::new()
-            .name("cloakroom sync".into())
-            .spawn(body)
-            .ok()?;
-        Some(Background {
-            stop,
-            thread: Some(thread),
-        })
+        let thread = std::thread::Builder::new().name("cloakroom sync".into()).spawn(body).ok()?;
+        Some(Background { stop, thread: Some(thread) })
     }
 
     /// Ends the thread and waits for the sync that it may be in.

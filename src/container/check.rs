@@ -11,7 +11,7 @@ use std::fmt;
 use super::claims::Claims;
 use super::open_file::OpenFile;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::control::{Control, Root};
+use crate::format::control::{Control, Root, Views};
 use crate::format::entry::{Entry, Slot};
 use crate::format::header::{HEADER_SIZE, Header};
 use crate::format::segment::{ENTRIES, TALLY, Tally, entry_offset, segment_of};
@@ -94,6 +94,7 @@ struct Walk<'a> {
     control: Control,
     root: Root,
     now_ms: u64,
+    crashed: bool,
     report: Report,
     claims: Claims,
 }
@@ -127,24 +128,40 @@ impl OpenFile {
         };
         let now_ms = self.storage().now_ms();
         let claims = Claims::default();
-        let mut walk = Walk {
-            file: self,
-            control,
-            root,
-            now_ms,
-            report,
-            claims,
-        };
+        let crashed = self.may_have_crashed();
+        let mut walk = Walk { file: self, control, root, now_ms, crashed, report, claims };
         for number in 0..root.segments {
             if let Err(error) = walk.segment(number) {
                 known(error, &mut walk.report)?;
             }
         }
-        let Walk {
-            mut report, claims, ..
-        } = walk;
-        self.check_claims(claims, &control, &root, &mut report)?;
+        let Walk { mut report, claims, .. } = walk;
+        let claims = self.check_claims(claims, &mut report)?;
+        if crashed {
+            report.add_note(
+                place::CONTROL,
+                "nobody has written since the file was copied, moved or its system started; the \
+                 first writer will find free space again",
+            );
+        } else {
+            self.check_bitmaps(&claims, &control, &root, &mut report)?;
+        }
         Ok(report)
+    }
+
+    /// Whether the file may have been cut off from its page cache since the last
+    /// recovery.
+    fn may_have_crashed(&self) -> bool {
+        let index = &self.records.index;
+        let view = self.storage().view().ok().flatten();
+        let line = index.source.line(place::VIEWS).ok().flatten();
+        match (view, line) {
+            (Some(view), Some(line)) => {
+                let (boot, witness) = super::recovery::witness(&view);
+                !Views::decode(&line, place::VIEWS, index.seal).knows(boot, witness)
+            }
+            _ => true,
+        }
     }
 
     /// Invariant 20.
@@ -152,9 +169,7 @@ impl OpenFile {
         for (offset, which) in [(place::HEADER, "first"), (place::HEADER_COPY, "second")] {
             let mut bytes = [0; HEADER_SIZE];
             let found = self.records.index.source.read(&mut bytes, offset);
-            let header = found
-                .map_err(super::index::reading)?
-                .then(|| Header::decode(&bytes));
+            let header = found.map_err(super::index::reading)?.then(|| Header::decode(&bytes));
             match header {
                 Some(Ok(header)) if header.uuid == self.header.uuid => {}
                 _ => report.add_damage(
@@ -188,14 +203,10 @@ impl Walk<'_> {
             let offset = segment + entry_offset(entry_number);
             self.entry(number, segment, offset, &mut tally)?;
         }
-        let line = index
-            .source
-            .line(segment + TALLY)
-            .map_err(super::index::reading)?;
+        let line = index.source.line(segment + TALLY).map_err(super::index::reading)?;
         let kept = line.and_then(|line| Tally::decode(&line, segment + TALLY, index.seal));
         if kept != Some(tally) && self.root.named() == self.root.segments {
-            self.report
-                .add_note(segment + TALLY, "the count of a segment's sessions is off");
+            self.report.add_note(segment + TALLY, "the count of a segment's sessions is off");
         }
         Ok(())
     }
@@ -249,16 +260,13 @@ impl Walk<'_> {
         let mut findings = Findings::default();
         let hit = self.file.records.index.find(entry.tag, segment)?;
         if hit.is_none_or(|hit| hit.offset != offset) {
-            findings
-                .damage
-                .push("a probe for this entry does not come to it; it is not found");
+            findings.damage.push("a probe for this entry does not come to it; it is not found");
         }
-        if entry.epoch > self.control.write_epoch
+        if !self.crashed
+            && entry.epoch > self.control.write_epoch
             && entry.epoch > self.file.control_line()?.write_epoch
         {
-            findings
-                .damage
-                .push("an entry is of an epoch that has not begun");
+            findings.damage.push("an entry is of an epoch that has not begun");
         }
         for (index, word) in entry.words().into_iter().enumerate() {
             if word.offset().is_none() || entry.words().iter().take(index).any(|w| *w == word) {
@@ -268,9 +276,7 @@ impl Walk<'_> {
                 Some(readable) => {
                     let class = readable.class;
                     if index == 0 && class != entry.class {
-                        findings
-                            .damage
-                            .push("an entry gives its record another size class");
+                        findings.damage.push("an entry gives its record another size class");
                     }
                     findings.readable.push((word, readable));
                 }
@@ -288,54 +294,18 @@ impl Walk<'_> {
             0 if self.control.is_durable(entry.epoch)
                 && (entry.old == entry.cur || entry.epoch >= self.control.recovered_epoch) =>
             {
-                findings
-                    .damage
-                    .push("a session's record does not match its entry; it is lost");
+                findings.damage.push("a session's record does not match its entry; it is lost");
             }
-            0 => findings
-                .notes
-                .push("a version that a crash took; the one before it serves"),
-            _ if entry.epoch < self.control.recovered_epoch
-                || !self.control.is_durable(entry.epoch) && self.crashed() =>
-            {
+            0 => findings.notes.push("a version that a crash took; the one before it serves"),
+            _ if entry.epoch < self.control.recovered_epoch || self.crashed => {
                 findings.notes.push("an older version that a crash took");
             }
-            _ => findings
-                .damage
-                .push("an older version of a session does not match its entry"),
-        }
-    }
-
-    /// Whether the file may have been cut off from its page cache since the last
-    /// recovery: only a writer can tell for sure.
-    fn crashed(&self) -> bool {
-        let view = self.file.storage().view().ok().flatten();
-        let line = self
-            .file
-            .records
-            .index
-            .source
-            .line(place::VIEWS)
-            .ok()
-            .flatten();
-        let views = line.map(|line| {
-            crate::format::control::Views::decode(&line, place::VIEWS, self.file.records.index.seal)
-        });
-        match (view, views) {
-            (Some(view), Some(views)) => {
-                let (boot, witness) = super::recovery::witness(&view);
-                !views.knows(boot, witness)
-            }
-            _ => true,
+            _ => findings.damage.push("an older version of a session does not match its entry"),
         }
     }
 
     fn count(&mut self, entry: &Entry, tally: &mut Tally, findings: Findings) -> Result<()> {
-        let place = findings
-            .readable
-            .first()
-            .and_then(|(word, _)| word.offset())
-            .unwrap_or(0);
+        let place = findings.readable.first().and_then(|(word, _)| word.offset()).unwrap_or(0);
         for what in findings.damage {
             self.report.add_damage(place, what);
         }
@@ -354,9 +324,7 @@ impl Walk<'_> {
             }
         }
         for (word, readable) in findings.readable {
-            let size = readable
-                .class
-                .map_or(0, |class| self.file.records.classes.size(class));
+            let size = readable.class.map_or(0, |class| self.file.records.classes.size(class));
             let bytes = size as u64 + readable.pieces.len() as u64 * crate::format::BLOCK_SIZE;
             if word == entry.cur {
                 self.report.live_bytes += bytes;

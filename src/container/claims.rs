@@ -36,35 +36,19 @@ impl Claims {
     pub(super) fn add(&mut self, tag: Tag, word: Word, size: usize, pieces: &[Piece]) {
         let line = |offset: u64| (offset / LINE_SIZE as u64) as u32;
         if let Some(offset) = word.offset() {
-            self.0.push(Claim {
-                first: line(offset),
-                lines: (size / LINE_SIZE) as u32,
-                tag,
-                word,
-            });
+            self.0.push(Claim { first: line(offset), lines: (size / LINE_SIZE) as u32, tag, word });
         }
         for piece in pieces {
             let first = line(u64::from(piece.block) * BLOCK_SIZE) + 1;
             let lines = line(BLOCK_SIZE) - 1;
-            self.0.push(Claim {
-                first,
-                lines,
-                tag,
-                word,
-            });
+            self.0.push(Claim { first, lines, tag, word });
         }
     }
 }
 
 impl OpenFile {
-    /// Invariants 2 and 8.
-    pub(super) fn check_claims(
-        &self,
-        claims: Claims,
-        control: &Control,
-        root: &Root,
-        report: &mut Report,
-    ) -> Result<()> {
+    /// Invariant 2. Returns the claims in order.
+    pub(super) fn check_claims(&self, claims: Claims, report: &mut Report) -> Result<Claims> {
         let mut claims = claims.0;
         claims.sort_unstable_by_key(|claim| claim.first);
         let mut before: Option<Claim> = None;
@@ -84,7 +68,7 @@ impl OpenFile {
                 before = Some(*claim);
             }
         }
-        self.check_bitmaps(&claims, control, root, report)
+        Ok(Claims(claims))
     }
 
     fn still_names(&self, claim: &Claim) -> Result<bool> {
@@ -97,9 +81,10 @@ impl OpenFile {
         }))
     }
 
-    fn check_bitmaps(
+    /// Invariant 8, where the bitmaps are complete. Claims in order.
+    pub(super) fn check_bitmaps(
         &self,
-        claims: &[Claim],
+        claims: &Claims,
         control: &Control,
         root: &Root,
         report: &mut Report,
@@ -107,10 +92,7 @@ impl OpenFile {
         let index = &self.records.index;
         let blocks =
             (index.source.status().map_err(super::index::reading)?.len / BLOCK_SIZE) as u32;
-        let line = index
-            .source
-            .line(place::PASS)
-            .map_err(super::index::reading)?;
+        let line = index.source.line(place::PASS).map_err(super::index::reading)?;
         let pass =
             line.map(|line| Pass::decode(&line, place::PASS, index.seal, control.generation));
         let complete = pass.is_some_and(|pass| pass.stage == Stage::Done);
@@ -118,7 +100,7 @@ impl OpenFile {
             report.add_note(place::PASS, "free space is being found again after a crash");
         }
         let mut leaked = 0u64;
-        let mut rest = claims;
+        let mut rest = claims.0.as_slice();
         for block in 1..blocks {
             let end = (u64::from(block) + 1) * BLOCK_SIZE / LINE_SIZE as u64;
             let split = rest.partition_point(|claim| u64::from(claim.first) < end);
@@ -174,11 +156,7 @@ impl OpenFile {
             Use::Unused | Use::Large => (BLOCK_SIZE, 1),
             Use::Segment => {
                 // Of segments that a dropped split left, nobody speaks any more.
-                return Ok(if head.next < root.named() {
-                    0
-                } else {
-                    BLOCK_SIZE
-                });
+                return Ok(if head.next < root.named() { 0 } else { BLOCK_SIZE });
             }
             Use::Table => return Ok(0),
         };

@@ -60,9 +60,7 @@ pub(super) fn initialise(storage: &dyn Storage) -> Result<()> {
 
 fn new_header(storage: &dyn Storage) -> Result<Header> {
     let mut random = [0; 32];
-    storage
-        .random(&mut random)
-        .map_err(|source| Error::io("get random bits", source))?;
+    storage.random(&mut random).map_err(|source| Error::io("get random bits", source))?;
     let (uuid, key) = random.split_at(16);
     let mut header = Header {
         compatible: 0,
@@ -83,22 +81,10 @@ fn write_first_segment(storage: &dyn Storage, header: &Header) -> Result<()> {
     let mut head = BlockHead::taken(FIRST_EPOCH, Use::Segment);
     head.bitmap.set(0);
     write(storage, &head.encode(segment, seal), segment)?;
-    let reach = Reach {
-        lines: Reach::step_for(1),
-        segment: 0,
-        epoch: 0,
-    };
-    write(
-        storage,
-        &reach.encode(segment + REACH, seal),
-        segment + REACH,
-    )?;
+    let reach = Reach { lines: Reach::step_for(1), segment: 0, epoch: 0 };
+    write(storage, &reach.encode(segment + REACH, seal), segment + REACH)?;
     let tally = Tally::default();
-    write(
-        storage,
-        &tally.encode(segment + TALLY, seal),
-        segment + TALLY,
-    )
+    write(storage, &tally.encode(segment + TALLY, seal), segment + TALLY)
 }
 
 /// `more` says that the file has more blocks than a new container needs: then
@@ -115,35 +101,17 @@ fn write_control_page(storage: &dyn Storage, header: &Header, more: bool) -> Res
         suspect: false,
         syncing: false,
     };
-    write(
-        storage,
-        &control.encode(place::CONTROL, seal),
-        place::CONTROL,
-    )?;
-    let root = Root {
-        segments: 1,
-        batch: 0,
-        phase: Phase::Whole,
-        epoch: 0,
-    };
+    write(storage, &control.encode(place::CONTROL, seal), place::CONTROL)?;
+    let root = Root { segments: 1, batch: 0, phase: Phase::Whole, epoch: 0 };
     write(storage, &root.encode(place::ROOT, seal), place::ROOT)?;
     let stage = if more { Stage::Tables } else { Stage::Done };
-    let pass = Pass {
-        stage,
-        ..Pass::begin(FIRST_EPOCH, FIRST_SEGMENT + 1)
-    };
+    let pass = Pass { stage, ..Pass::begin(FIRST_EPOCH, FIRST_SEGMENT + 1) };
     write(storage, &pass.encode(place::PASS, seal), place::PASS)?;
-    write(
-        storage,
-        &encode_table_entry(FIRST_SEGMENT, 0, seal),
-        place::TABLE,
-    )
+    write(storage, &encode_table_entry(FIRST_SEGMENT, 0, seal), place::TABLE)
 }
 
 fn write(storage: &dyn Storage, bytes: &[u8], offset: u64) -> Result<()> {
-    storage
-        .write_at(bytes, offset)
-        .map_err(|source| failed("write", source))
+    storage.write_at(bytes, offset).map_err(|source| failed("write", source))
 }
 
 fn sync(storage: &dyn Storage) -> Result<()> {

@@ -33,8 +33,9 @@ use crate::storage::Fill;
 /// Lines in use above which a segment calls for growth: linear probing stays
 /// short below, and the segments that wait for their turn do not fill up.
 const LINES_GOAL: u32 = ENTRIES * 62 / 100;
-/// One batch splits this part of the segments, up to [`BATCH_MAX`].
-const BATCH_PART: u32 = 8;
+/// One batch splits this part of the segments, up to [`BATCH_MAX`]: each costs two
+/// syncs, and a pause of some 50 us a segment.
+const BATCH_PART: u32 = 2;
 
 impl Writer<'_> {
     /// Takes the next step of a split whose last one is durable.
@@ -45,35 +46,22 @@ impl Writer<'_> {
         let epoch = self.control.write_epoch;
         let root = self.root;
         self.set_root(match root.phase {
-            Phase::Filling => Root {
-                segments: root.named(),
-                phase: Phase::Settling,
-                epoch,
-                ..root
-            },
-            Phase::Settling | Phase::Whole => Root {
-                batch: 0,
-                phase: Phase::Whole,
-                ..root
-            },
+            Phase::Filling => {
+                Root { segments: root.named(), phase: Phase::Settling, epoch, ..root }
+            }
+            Phase::Settling | Phase::Whole => Root { batch: 0, phase: Phase::Whole, ..root },
         })
     }
 
     /// Begins a split if a segment with this many lines in use calls for it.
     pub(crate) fn grow_if_full(&mut self, lines: u32) -> Result<()> {
-        if lines > LINES_GOAL {
-            self.begin_split()
-        } else {
-            Ok(())
-        }
+        if lines > LINES_GOAL { self.begin_split() } else { Ok(()) }
     }
 
     /// Begins a split, unless one is under way or there is no space for it.
     pub(crate) fn begin_split(&mut self) -> Result<()> {
         let segments = self.root.segments;
-        let most = BATCH_MAX
-            .min(batch_max(segments))
-            .min(SEGMENTS_MAX - segments);
+        let most = BATCH_MAX.min(batch_max(segments)).min(SEGMENTS_MAX - segments);
         let batch = (segments / BATCH_PART).clamp(1, most.max(1));
         if self.root.phase != Phase::Whole || most == 0 || self.control.suspect {
             return Ok(());
@@ -84,12 +72,7 @@ impl Writer<'_> {
             }
         }
         let epoch = self.control.write_epoch;
-        self.set_root(Root {
-            segments,
-            batch,
-            phase: Phase::Filling,
-            epoch,
-        })?;
+        self.set_root(Root { segments, batch, phase: Phase::Filling, epoch })?;
         for number in segments..segments + batch {
             self.recount(parent_of(number))?;
         }
@@ -113,11 +96,7 @@ impl Writer<'_> {
         head.next = number;
         let seal = self.seal();
         // The reach needs no wait: nobody looks here before it is durable.
-        let reach = Reach {
-            lines: Reach::step_for(reach),
-            segment: number,
-            epoch: 0,
-        };
+        let reach = Reach { lines: Reach::step_for(reach), segment: number, epoch: 0 };
         for (offset, line) in [
             (0, head.encode(segment, seal)),
             (REACH, reach.encode(segment + REACH, seal)),
@@ -126,9 +105,8 @@ impl Writer<'_> {
             put_line(&mut image, offset, &line);
         }
         // In pages, so that later small writes to them are cheap.
-        for (page, offset) in image
-            .chunks_exact(PAGE_SIZE as usize)
-            .zip((segment..).step_by(PAGE_SIZE as usize))
+        for (page, offset) in
+            image.chunks_exact(PAGE_SIZE as usize).zip((segment..).step_by(PAGE_SIZE as usize))
         {
             self.write(page, offset)?;
         }
@@ -196,10 +174,7 @@ impl Writer<'_> {
         head.next = part;
         self.write_head(block, &head)?;
         let offset = place::DIRECTORY + u64::from(part) * TABLE_ENTRY_SIZE;
-        self.write(
-            &encode_table_entry(block, part | DIRECTORY_MARK, self.seal()),
-            offset,
-        )?;
+        self.write(&encode_table_entry(block, part | DIRECTORY_MARK, self.seal()), offset)?;
         Ok(true)
     }
 
@@ -207,11 +182,7 @@ impl Writer<'_> {
         let offset = match number.checked_sub(place::TABLE_LEN) {
             None => place::TABLE + u64::from(number) * TABLE_ENTRY_SIZE,
             Some(beyond) => {
-                let table = self
-                    .file
-                    .records
-                    .index
-                    .directory_entry(beyond / TABLE_BLOCK_LEN)?;
+                let table = self.file.records.index.directory_entry(beyond / TABLE_BLOCK_LEN)?;
                 table_offset(table, beyond % TABLE_BLOCK_LEN)
             }
         };

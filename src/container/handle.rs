@@ -83,22 +83,14 @@ impl Chain {
     /// Opens the name anew, for this and all later operations.
     fn reopen(&self) -> Result<()> {
         let file = &self.file;
-        let reopened = file
-            .storage()
-            .reopen()
-            .map_err(|source| Error::io("open anew", source))?;
+        let reopened = file.storage().reopen().map_err(|source| Error::io("open anew", source))?;
         let Some(storage) = reopened else {
             return Err(Error::io("open anew", std::io::ErrorKind::NotFound.into()));
         };
-        let read_only = file
-            .read_only
-            .filter(|why| !matches!(why, ReadOnly::Features(_)));
+        let read_only = file.read_only.filter(|why| !matches!(why, ReadOnly::Features(_)));
         let next = OpenFile::new(storage, file.options.clone(), file.path.clone(), read_only)?;
         // If another thread was faster, its file is as good.
-        let _ = self.next.set(Box::new(Chain {
-            file: Arc::new(next),
-            next: OnceLock::new(),
-        }));
+        let _ = self.next.set(Box::new(Chain { file: Arc::new(next), next: OnceLock::new() }));
         Ok(())
     }
 
@@ -126,9 +118,7 @@ impl ByteContainer {
     /// [`Io`](ErrorKind::Io).
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<ByteContainer> {
         let path = path.as_ref();
-        open::open(path, options)
-            .map(ByteContainer::of)
-            .map_err(|error| error.at(Some(path)))
+        open::open(path, options).map(ByteContainer::of).map_err(|error| error.at(Some(path)))
     }
 
     /// Makes a container and opens it. The file must not exist, or be empty or
@@ -141,9 +131,7 @@ impl ByteContainer {
     /// symbolic link included; [`Full`](ErrorKind::Full); [`Io`](ErrorKind::Io).
     pub fn create(path: impl AsRef<Path>, options: Options) -> Result<ByteContainer> {
         let path = path.as_ref();
-        open::create(path, options)
-            .map(ByteContainer::of)
-            .map_err(|error| error.at(Some(path)))
+        open::create(path, options).map(ByteContainer::of).map_err(|error| error.at(Some(path)))
     }
 
     /// Opens an existing container for reading. The handle writes nothing, locks
@@ -186,10 +174,7 @@ impl ByteContainer {
     fn of(file: OpenFile) -> ByteContainer {
         let options = file.options.clone();
         let writes = file.read_only.is_none();
-        let chain = Arc::new(Chain {
-            file: Arc::new(file),
-            next: OnceLock::new(),
-        });
+        let chain = Arc::new(Chain { file: Arc::new(file), next: OnceLock::new() });
         let background = match options.durability {
             Durability::Interval(interval) if options.background_sync && writes => {
                 Background::start(&chain, interval)
@@ -226,11 +211,7 @@ impl ByteContainer {
         let found = file
             .find_session(file.records.tagger.tag(id), Wanted::Id(id), value)
             .map_err(|error| error.at(file.path.as_deref()))?;
-        Ok(found.map(|found| Session {
-            value: (),
-            version: found.version(),
-            times: found.times(),
-        }))
+        Ok(found.map(|found| Session { value: (), version: found.version(), times: found.times() }))
     }
 
     /// Whether there is a session of this id.
@@ -250,13 +231,8 @@ impl ByteContainer {
     /// [`ReadOnly`](ErrorKind::ReadOnly), [`Io`](ErrorKind::Io). After an `Io` or
     /// `Busy` of a durable handle the version may be there and not yet durable.
     pub fn save(&self, id: impl AsRef<[u8]>, value: &[u8]) -> Result<Version> {
-        let draft = Draft {
-            value: valid_value(value)?,
-            times: None,
-        };
-        self.change(id.as_ref(), |writer, key, target| {
-            writer.save(key, target, draft)
-        })
+        let draft = Draft { value: valid_value(value)?, times: None };
+        self.change(id.as_ref(), |writer, key, target| writer.save(key, target, draft))
     }
 
     /// Saves a session as it was elsewhere: with the times of a dump.
@@ -264,13 +240,8 @@ impl ByteContainer {
     /// # Errors
     /// As [`ByteContainer::save`].
     pub fn restore(&self, id: impl AsRef<[u8]>, value: &[u8], times: Times) -> Result<Version> {
-        let draft = Draft {
-            value: valid_value(value)?,
-            times: Some(times),
-        };
-        self.change(id.as_ref(), |writer, key, target| {
-            writer.save(key, target, draft)
-        })
+        let draft = Draft { value: valid_value(value)?, times: Some(times) };
+        self.change(id.as_ref(), |writer, key, target| writer.save(key, target, draft))
     }
 
     /// Saves a session if there is none of this id.
@@ -278,9 +249,7 @@ impl ByteContainer {
     /// # Errors
     /// As [`ByteContainer::save`].
     pub fn create_session(&self, id: impl AsRef<[u8]>, value: &[u8]) -> Result<Outcome> {
-        self.save_where(id.as_ref(), value, |_, _, target| {
-            Ok(target.living.is_none())
-        })
+        self.save_where(id.as_ref(), value, |_, _, target| Ok(target.living.is_none()))
     }
 
     /// Saves a session if there is one of this id: one that was removed stays
@@ -289,9 +258,7 @@ impl ByteContainer {
     /// # Errors
     /// As [`ByteContainer::save`].
     pub fn replace(&self, id: impl AsRef<[u8]>, value: &[u8]) -> Result<Outcome> {
-        self.save_where(id.as_ref(), value, |_, _, target| {
-            Ok(target.living.is_some())
-        })
+        self.save_where(id.as_ref(), value, |_, _, target| Ok(target.living.is_some()))
     }
 
     /// Saves a session if it still is of this version.
@@ -311,10 +278,7 @@ impl ByteContainer {
         value: &[u8],
         condition: impl Fn(&Writer<'_>, Key<'_>, &Target) -> Result<bool>,
     ) -> Result<Outcome> {
-        let draft = Draft {
-            value: valid_value(value)?,
-            times: None,
-        };
+        let draft = Draft { value: valid_value(value)?, times: None };
         self.change(id, |writer, key, target| {
             if !condition(writer, key, target)? {
                 return Ok(Attempt::Done(Outcome::Conflict));
@@ -355,10 +319,7 @@ impl ByteContainer {
                     Attempt::Sync => Attempt::Sync,
                 }),
                 Change::Save(value) => {
-                    let draft = Draft {
-                        value: valid_value(&value)?,
-                        times: None,
-                    };
+                    let draft = Draft { value: valid_value(&value)?, times: None };
                     Ok(match writer.save(key, target, draft)? {
                         Attempt::Done(version) => Attempt::Done(Updated::Saved(version)),
                         Attempt::Sync => Attempt::Sync,
@@ -388,9 +349,11 @@ impl ByteContainer {
     /// # Errors
     /// As [`ByteContainer::save`].
     pub fn touch(&self, id: impl AsRef<[u8]>, deadline_ms: Option<u64>) -> Result<bool> {
-        self.change(id.as_ref(), |writer, _, target| {
-            writer.touch(target, deadline_ms.unwrap_or(0))
-        })
+        self.change(
+            id.as_ref(),
+            |writer, _, target| // 0 stands for never in the entry; a deadline of 0 has long passed.
+            writer.touch(target, deadline_ms.map_or(0, |deadline_ms| deadline_ms.max(1))),
+        )
     }
 
     /// Number of sessions as counted, expired ones included until they are
@@ -472,9 +435,7 @@ impl ByteContainer {
                 Tried::Again => {}
                 Tried::Replaced => {
                     let chain = self.chain.current();
-                    chain
-                        .reopen()
-                        .map_err(|error| error.at(chain.file.path.as_deref()))?;
+                    chain.reopen().map_err(|error| error.at(chain.file.path.as_deref()))?;
                 }
             }
         }
@@ -528,11 +489,7 @@ impl Drop for ByteContainer {
         let file = &self.chain.current().file;
         let ours = file.storage().process_id() == file.process_id;
         if let Some(background) = self.background.take() {
-            if ours {
-                background.stop()
-            } else {
-                background.forget()
-            }
+            if ours { background.stop() } else { background.forget() }
         }
         if !ours || file.read_only.is_some() {
             return;
@@ -557,9 +514,5 @@ fn valid(id: &[u8]) -> Result<&[u8]> {
 
 fn valid_value(value: &[u8]) -> Result<&[u8]> {
     let (len, max) = (value.len() as u64, VALUE_LEN_MAX as u64);
-    if len > max {
-        Err(ErrorKind::TooLarge { len, max }.into())
-    } else {
-        Ok(value)
-    }
+    if len > max { Err(ErrorKind::TooLarge { len, max }.into()) } else { Ok(value) }
 }

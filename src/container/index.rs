@@ -157,23 +157,12 @@ impl Index {
             if matches!(slot, Some(Slot::Never | Slot::Vacated { .. })) {
                 return ControlFlow::Continue(());
             }
-            hit = Some(Hit {
-                offset,
-                slot,
-                line: *line,
-            });
+            hit = Some(Hit { offset, slot, line: *line });
             ControlFlow::Break(())
         };
         let first = first_line(tag);
-        let fetch = if self.source.is_mapped() {
-            1
-        } else {
-            FIRST_FETCH
-        };
-        if self
-            .probe(segment, first, 0..fetch as u32, fetch, &mut look)?
-            .is_continue()
-        {
+        let fetch = if self.source.is_mapped() { 1 } else { FIRST_FETCH };
+        if self.probe(segment, first, 0..fetch as u32, fetch, &mut look)?.is_continue() {
             let reach = self.reach(segment)?.lines;
             let _ = self.probe(segment, first, fetch as u32..reach, fetch, &mut look)?;
         }

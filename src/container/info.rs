@@ -68,10 +68,7 @@ impl OpenFile {
         let control = self.control_line()?;
         let root = index.root()?;
         let status = index.source.status().map_err(super::index::reading)?;
-        let line = index
-            .source
-            .line(place::PASS)
-            .map_err(super::index::reading)?;
+        let line = index.source.line(place::PASS).map_err(super::index::reading)?;
         let pass =
             line.map(|line| Pass::decode(&line, place::PASS, index.seal, control.generation));
         Ok(Info {

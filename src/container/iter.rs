@@ -55,24 +55,26 @@ impl Sessions<'_> {
             if let Some(tag) = self.tags.pop() {
                 let mut value = Vec::new();
                 if let Some(found) = self.file.find_session(tag, Wanted::Tag(tag), &mut value)? {
-                    let session = Session {
-                        value,
-                        version: found.version(),
-                        times: found.times(),
-                    };
+                    let session = Session { value, version: found.version(), times: found.times() };
                     return Ok(Some((found.loaded.id, session)));
                 }
                 continue;
             }
             let groups = match self.groups {
                 Some(groups) => groups,
-                None => *self.groups.insert(self.file.records.index.root()?.segments),
+                None => {
+                    // Without a root there is nothing to go on with.
+                    self.groups = Some(0);
+                    let root = self.file.records.index.root()?;
+                    *self.groups.insert(root.segments)
+                }
             };
             if self.next_group >= groups {
                 return Ok(None);
             }
-            self.tags = self.read_group(self.next_group, groups)?;
+            let group = self.next_group;
             self.next_group += 1;
+            self.tags = self.read_group(group, groups)?;
         }
     }
 
@@ -93,10 +95,7 @@ impl Sessions<'_> {
                 return Ok(tags.into_iter().collect());
             }
         }
-        Err(Error::io(
-            "walk over the sessions",
-            std::io::ErrorKind::TimedOut.into(),
-        ))
+        Err(Error::io("walk over the sessions", std::io::ErrorKind::TimedOut.into()))
     }
 
     fn read_segment(&self, number: u32, root: &Root, tags: &mut HashSet<Tag>) -> Result<()> {
@@ -104,11 +103,7 @@ impl Sessions<'_> {
         let segment = index.segment(number, root)?;
         let mut image = vec![0; (BLOCK_SIZE - entry_offset(0)) as usize];
         let start = segment + entry_offset(0);
-        if !index
-            .source
-            .read(&mut image, start)
-            .map_err(super::index::reading)?
-        {
+        if !index.source.read(&mut image, start).map_err(super::index::reading)? {
             return Err(Error::damaged(start, DamageKind::SegmentTable));
         }
         let (lines, _) = image.as_chunks::<LINE_SIZE>();
@@ -149,9 +144,7 @@ impl Iterator for Sessions<'_> {
         if self.failed {
             return None;
         }
-        let item = self
-            .advance()
-            .map_err(|error| error.at(self.file.path.as_deref()));
+        let item = self.advance().map_err(|error| error.at(self.file.path.as_deref()));
         // A damaged session is reported and passed over; the walk goes on.
         if let Err(error) = &item {
             self.failed = !matches!(error.kind(), crate::ErrorKind::Damaged(_));

@@ -72,11 +72,7 @@ impl Spots {
             None => None,
             Some(spot) => Some(spot.line()?),
         };
-        Some(Lines {
-            tag: self.tag,
-            counts: self.counts.line()?,
-            mirror,
-        })
+        Some(Lines { tag: self.tag, counts: self.counts.line()?, mirror })
     }
 }
 
@@ -103,14 +99,8 @@ impl Writer<'_> {
     /// Where the tag's entry is or goes.
     pub(crate) fn locate(&self, tag: Tag) -> Result<Spots> {
         let (counts, mirror) = self.homes(tag);
-        let mirror = mirror
-            .map(|number| self.locate_in(tag, number))
-            .transpose()?;
-        Ok(Spots {
-            tag,
-            counts: self.locate_in(tag, counts)?,
-            mirror,
-        })
+        let mirror = mirror.map(|number| self.locate_in(tag, number)).transpose()?;
+        Ok(Spots { tag, counts: self.locate_in(tag, counts)?, mirror })
     }
 
     fn locate_in(&self, tag: Tag, number: u32) -> Result<Spot> {
@@ -121,11 +111,8 @@ impl Writer<'_> {
         let mut step = 0;
         let mut look = |offset: u64, line: &Line| {
             if tag_of(line) == tag && !self.is_vacated(line, offset) {
-                hit = Some(Hit {
-                    offset,
-                    slot: Slot::decode(line, offset, index.seal),
-                    line: *line,
-                });
+                hit =
+                    Some(Hit { offset, slot: Slot::decode(line, offset, index.seal), line: *line });
                 return ControlFlow::Break(());
             }
             if free.is_none() && self.may_take(tag, number, line, offset) {
@@ -137,33 +124,15 @@ impl Writer<'_> {
         let first = first_line(tag);
         let fetch = if index.source.is_mapped() { 1 } else { 8 };
         let steps = 0..fetch as u32;
-        if index
-            .probe(segment, first, steps, fetch, &mut look)?
-            .is_break()
-        {
-            return Ok(Spot {
-                segment,
-                hit,
-                free: None,
-                reach: None,
-            });
+        if index.probe(segment, first, steps, fetch, &mut look)?.is_break() {
+            return Ok(Spot { segment, hit, free: None, reach: None });
         }
         let reach = index.reach(segment)?;
         let _ = index.probe(segment, first, fetch as u32..reach.lines, fetch, &mut look)?;
-        let usable = if self.control.is_durable(reach.epoch) {
-            reach.lines
-        } else {
-            reach.lines_before()
-        };
-        let free = free
-            .filter(|(_, step)| *step < usable)
-            .map(|(offset, _)| offset);
-        Ok(Spot {
-            segment,
-            hit,
-            free,
-            reach: Some(reach),
-        })
+        let usable =
+            if self.control.is_durable(reach.epoch) { reach.lines } else { reach.lines_before() };
+        let free = free.filter(|(_, step)| *step < usable).map(|(offset, _)| offset);
+        Ok(Spot { segment, hit, free, reach: Some(reach) })
     }
 
     fn is_vacated(&self, line: &Line, offset: u64) -> bool {
@@ -199,10 +168,7 @@ impl Writer<'_> {
     /// Raises the reach in good time, when an entry came to lie in the upper
     /// half of it.
     pub(crate) fn raise_reach_early(&mut self, spots: &Spots, lines: &Lines) -> Result<()> {
-        let pairs = [
-            (Some(spots.counts), Some(lines.counts)),
-            (spots.mirror, lines.mirror),
-        ];
+        let pairs = [(Some(spots.counts), Some(lines.counts)), (spots.mirror, lines.mirror)];
         for (spot, offset) in pairs {
             let (Some(spot), Some(offset)) = (spot, offset) else {
                 continue;
@@ -226,11 +192,7 @@ impl Writer<'_> {
             return Ok(());
         };
         if self.control.is_durable(reach.epoch) {
-            let raised = Reach {
-                lines,
-                epoch: self.control.write_epoch,
-                ..reach
-            };
+            let raised = Reach { lines, epoch: self.control.write_epoch, ..reach };
             self.write_reach(spot.segment, raised)?;
         }
         Ok(())
@@ -250,11 +212,7 @@ impl Writer<'_> {
     pub(crate) fn put(&mut self, lines: &Lines, slot: &Slot) -> Result<()> {
         let seal = self.seal();
         if let Some(mirror) = lines.mirror {
-            self.set_busy(Some(Busy {
-                tag: lines.tag,
-                from: lines.counts,
-                to: mirror,
-            }))?;
+            self.set_busy(Some(Busy { tag: lines.tag, from: lines.counts, to: mirror }))?;
         }
         self.write(&slot.encode(lines.counts, seal), lines.counts)?;
         if let Some(mirror) = lines.mirror {

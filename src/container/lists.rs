@@ -67,11 +67,7 @@ impl Writer<'_> {
         before: &BlockHead,
         mut head: BlockHead,
     ) -> Result<()> {
-        let from = if before.listed {
-            self.list_for(before)
-        } else {
-            None
-        };
+        let from = if before.listed { self.list_for(before) } else { None };
         let to = self.list_for(&head);
         if from == to {
             return self.write_head(block, &head);

@@ -83,11 +83,7 @@ impl OpenFile {
                 Look::Absent => return Ok(None),
                 Look::Found(word, loaded) => {
                     let now_ms = self.now_for(&entry);
-                    let found = Found {
-                        entry,
-                        word,
-                        loaded,
-                    };
+                    let found = Found { entry, word, loaded };
                     return Ok((!entry.is_expired(now_ms)).then_some(found));
                 }
                 Look::Unreadable if unchanged => {
@@ -100,21 +96,25 @@ impl OpenFile {
                 Look::Unreadable => previous = Some((hit, root.segments)),
             }
         }
-        Err(Error::io(
-            "load",
-            std::io::Error::from(std::io::ErrorKind::TimedOut),
-        ))
+        Err(Error::io("load", std::io::Error::from(std::io::ErrorKind::TimedOut)))
     }
 
     /// No version of the entry can be read, and it does not change: a power cut
     /// took a session that was never durable, or else it is damage.
     fn lost(&self, entry: &Entry) -> Result<Option<Found>> {
-        if entry.old == entry.cur
+        if self.newest_is_durable(entry)?
             && let Some(offset) = entry.cur.offset()
         {
             return Err(Error::damaged(offset, DamageKind::Record));
         }
         Ok(None)
+    }
+
+    /// Whether no power cut can have taken the newest version.
+    fn newest_is_durable(&self, entry: &Entry) -> Result<bool> {
+        let control = self.control_line()?;
+        Ok(control.is_durable(entry.epoch)
+            && (entry.old == entry.cur || entry.epoch >= control.recovered_epoch))
     }
 
     /// Tries the newest version, and the older ones if the entry was seen
@@ -128,7 +128,9 @@ impl OpenFile {
         value: &mut Vec<u8>,
     ) -> Result<Look> {
         let words = entry.words();
-        let tried = if unchanged { words.len() } else { 1 };
+        // What was durable has no older version in its place: it is damaged.
+        let all = unchanged && !self.newest_is_durable(entry)?;
+        let tried = if all { words.len() } else { 1 };
         for (number, word) in words.into_iter().take(tried).enumerate() {
             match word.named() {
                 Named::Nothing => {}
@@ -147,10 +149,6 @@ impl OpenFile {
     /// The wall clock, asked only where there is a deadline to compare.
     #[inline]
     fn now_for(&self, entry: &Entry) -> u64 {
-        if entry.deadline_ms == 0 {
-            0
-        } else {
-            self.storage().now_ms()
-        }
+        if entry.deadline_ms == 0 { 0 } else { self.storage().now_ms() }
     }
 }

@@ -20,18 +20,12 @@ pub(crate) struct Nonces {
 impl Nonces {
     pub(crate) fn new(storage: &dyn Storage) -> Result<Nonces> {
         let mut key = [0; 16];
-        storage
-            .random(&mut key)
-            .map_err(|source| Error::io("get random bits", source))?;
-        Ok(Nonces {
-            key: SipHasher24::new_with_key(&key),
-            count: AtomicU64::new(0),
-        })
+        storage.random(&mut key).map_err(|source| Error::io("get random bits", source))?;
+        Ok(Nonces { key: SipHasher24::new_with_key(&key), count: AtomicU64::new(0) })
     }
 
     pub(crate) fn next(&self) -> u64 {
-        self.key
-            .hash(&self.count.fetch_add(1, Ordering::Relaxed).to_le_bytes())
+        self.key.hash(&self.count.fetch_add(1, Ordering::Relaxed).to_le_bytes())
     }
 }
 

@@ -27,12 +27,7 @@ pub(super) fn open_read_only(path: &Path, options: Options) -> Result<OpenFile> 
     let storage =
         FileStorage::open(path, Access::ReadOnly).map_err(|error| refused("open", error))?;
     let path = storage.path().to_path_buf();
-    OpenFile::new(
-        Box::new(storage),
-        options,
-        Some(path),
-        Some(ReadOnly::Handle),
-    )
+    OpenFile::new(Box::new(storage), options, Some(path), Some(ReadOnly::Handle))
 }
 
 /// Makes a container of a new or blank file at `path`, and opens it.
@@ -47,9 +42,7 @@ pub(super) fn create(path: &Path, options: Options) -> Result<OpenFile> {
     }
     made?;
     if origin == Origin::Made {
-        storage
-            .sync_name()
-            .map_err(|source| Error::io("sync the directory", source))?;
+        storage.sync_name().map_err(|source| Error::io("sync the directory", source))?;
     }
     let path = storage.path().to_path_buf();
     OpenFile::new(Box::new(storage), options, Some(path), None)
@@ -69,10 +62,7 @@ pub(super) fn create_in(storage: &dyn Storage, options: &Options) -> Result<()> 
     while !storage.try_lock(LockName::Writer).map_err(locking)? {
         patience
             .pause(storage)
-            .map_err(|waited_ms| ErrorKind::Busy {
-                holder: storage.lock_holder(),
-                waited_ms,
-            })?;
+            .map_err(|waited_ms| ErrorKind::Busy { holder: storage.lock_holder(), waited_ms })?;
     }
     let result = initialise_blank(storage);
     storage.unlock(LockName::Writer).map_err(locking)?;

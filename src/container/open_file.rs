@@ -93,18 +93,10 @@ impl OpenFile {
         let process_id = source.storage().process_id();
         let nonces = Nonces::new(source.storage())?;
         let seal = header.seal();
-        let index = Index {
-            source,
-            seal,
-            table: TableCache::new(),
-        };
+        let index = Index { source, seal, table: TableCache::new() };
         let tagger = Tagger::new(&header.key);
         Ok(OpenFile {
-            records: Records {
-                index,
-                classes: header.classes,
-                tagger,
-            },
+            records: Records { index, classes: header.classes, tagger },
             header,
             options,
             path,
@@ -127,12 +119,12 @@ impl OpenFile {
 fn read_header(source: &Source) -> Result<Header> {
     let status = source.status().map_err(super::index::reading)?;
     let mut bytes = [0; HEADER_SIZE];
-    let first = if source
-        .read(&mut bytes, place::HEADER)
-        .map_err(super::index::reading)?
-    {
+    let first = if source.read(&mut bytes, place::HEADER).map_err(super::index::reading)? {
         Header::decode(&bytes)
     } else {
+        // Too short for a header; what there is may still tell what it is.
+        let read = source.storage().read_at(&mut bytes, place::HEADER);
+        read.map_err(super::index::reading)?;
         Err(Unusable::NotAContainer)
     };
     let (problem, start) = match first {
@@ -140,9 +132,7 @@ fn read_header(source: &Source) -> Result<Header> {
         Ok(_) => return Err(ErrorKind::NotAContainer(NotAContainer::CutShort).into()),
         Err(problem) => (problem, bytes),
     };
-    if source
-        .read(&mut bytes, place::HEADER_COPY)
-        .map_err(super::index::reading)?
+    if source.read(&mut bytes, place::HEADER_COPY).map_err(super::index::reading)?
         && let Ok(header) = Header::decode(&bytes)
         && status.len >= 2 * BLOCK_SIZE
     {
@@ -153,17 +143,16 @@ fn read_header(source: &Source) -> Result<Header> {
 
 fn explain(source: &Source, problem: Unusable, start: &[u8]) -> Result<ErrorKind> {
     Ok(match problem {
-        Unusable::Version(version) => ErrorKind::Newer {
-            found: crate::error::Newer::Version(version),
-        },
-        Unusable::Features(bits) => ErrorKind::Newer {
-            found: crate::error::Newer::Features(bits),
-        },
+        Unusable::Version(version) => {
+            ErrorKind::Newer { found: crate::error::Newer::Version(version) }
+        }
+        Unusable::Features(bits) => ErrorKind::Newer { found: crate::error::Newer::Features(bits) },
         Unusable::Damaged => ErrorKind::NotAContainer(NotAContainer::NoHeader),
         Unusable::NotAContainer => {
             let stranger = STRANGERS.iter().find(|(magic, _)| start.starts_with(magic));
             ErrorKind::NotAContainer(match stranger {
                 Some((_, what)) => NotAContainer::LooksLike(what),
+                None if start.starts_with(&crate::format::header::MAGIC) => NotAContainer::CutShort,
                 None if super::create::is_blank(source.storage())? => NotAContainer::Empty,
                 None => NotAContainer::NoHeader,
             })

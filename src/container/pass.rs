@@ -32,11 +32,7 @@ const LEAK_BLOCKS_MIN: u64 = 64;
 impl Writer<'_> {
     /// The share of the pass that each save does.
     pub(crate) fn step_pass(&mut self) -> Result<()> {
-        if self.pass.stage == Stage::Done {
-            Ok(())
-        } else {
-            self.advance_pass(LINES_PER_SAVE)
-        }
+        if self.pass.stage == Stage::Done { Ok(()) } else { self.advance_pass(LINES_PER_SAVE) }
     }
 
     /// Goes on with the pass by about `lines` lines.
@@ -64,11 +60,7 @@ impl Writer<'_> {
         let part = pass.position as u32;
         let beyond = self.root.named().saturating_sub(place::TABLE_LEN);
         if part >= beyond.div_ceil(TABLE_BLOCK_LEN) {
-            *pass = Pass {
-                stage: Stage::Index,
-                position: 0,
-                ..*pass
-            };
+            *pass = Pass { stage: Stage::Index, position: 0, ..*pass };
             return Ok(1);
         }
         let block = self.file.records.index.directory_entry(part)?;
@@ -83,11 +75,7 @@ impl Writer<'_> {
         let number = (pass.position / u64::from(ENTRIES)) as u32;
         let first = (pass.position % u64::from(ENTRIES)) as u32;
         if number >= self.root.named() {
-            *pass = Pass {
-                stage: Stage::Blocks,
-                position: 1,
-                ..*pass
-            };
+            *pass = Pass { stage: Stage::Blocks, position: 1, ..*pass };
             return Ok(1);
         }
         let segment = self.segment(number)?;
@@ -114,15 +102,8 @@ impl Writer<'_> {
     ) -> Result<Vec<(u64, Entry)>> {
         let mut buffer = [0; CHUNK as usize * LINE_SIZE];
         let offset = self.segment(number)? + entry_offset(first);
-        let bytes = buffer
-            .get_mut(..count as usize * LINE_SIZE)
-            .unwrap_or(&mut []);
-        self.file
-            .records
-            .index
-            .source
-            .read(bytes, offset)
-            .map_err(reading)?;
+        let bytes = buffer.get_mut(..count as usize * LINE_SIZE).unwrap_or(&mut []);
+        self.file.records.index.source.read(bytes, offset).map_err(reading)?;
         let (lines, _) = bytes.as_chunks::<LINE_SIZE>();
         let mut sessions = Vec::new();
         for (line, index) in lines.iter().zip(0u64..) {
@@ -163,9 +144,7 @@ impl Writer<'_> {
         let block = (offset / BLOCK_SIZE) as u32;
         let generation = self.control.generation;
         let classes = self.file.records.classes;
-        let found = self
-            .block_head(block)?
-            .filter(|head| head.generation == generation);
+        let found = self.block_head(block)?.filter(|head| head.generation == generation);
         let before = found.unwrap_or(BlockHead {
             complete: false,
             ..BlockHead::taken(generation, Use::Extents(class))
@@ -203,26 +182,14 @@ impl Writer<'_> {
     fn complete_block(&mut self, pass: &mut Pass) -> Result<u64> {
         let block = pass.position as u32;
         if block >= self.blocks {
-            *pass = Pass {
-                stage: Stage::Done,
-                position: 0,
-                blocks: self.blocks,
-                ..*pass
-            };
+            *pass = Pass { stage: Stage::Done, position: 0, blocks: self.blocks, ..*pass };
             return Ok(1);
         }
         let generation = self.control.generation;
         match self.block_head(block)? {
             Some(head) if head.generation == generation && head.complete => {}
             Some(head) if head.generation == generation => {
-                self.update_block(
-                    block,
-                    &head,
-                    BlockHead {
-                        complete: true,
-                        ..head
-                    },
-                )?;
+                self.update_block(block, &head, BlockHead { complete: true, ..head })?;
             }
             _ => {
                 let mut head = BlockHead::taken(generation, Use::Unused);

@@ -101,10 +101,7 @@ impl Records {
             Wanted::Id(_) => Vec::new(),
             Wanted::Tag(_) => record.id.to_vec(),
         };
-        let loaded = Loaded {
-            times: record.times,
-            id,
-        };
+        let loaded = Loaded { times: record.times, id };
         if record.inline_value().is_some() {
             let (start, len) = (record.prefix_len, record.value_len);
             value.truncate(start + len);
@@ -142,11 +139,7 @@ impl Records {
         let check = match word.named() {
             Named::Nothing => return Ok(None),
             Named::Tombstone => {
-                return Ok(Some(Readable {
-                    class: None,
-                    pieces: Vec::new(),
-                    len: 0,
-                }));
+                return Ok(Some(Readable { class: None, pieces: Vec::new(), len: 0 }));
             }
             Named::Record { check, .. } => check,
         };

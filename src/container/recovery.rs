@@ -35,11 +35,8 @@ impl Writer<'_> {
         if self.local_ref().view_known && !unfinished {
             return Ok(());
         }
-        let view = self
-            .file
-            .storage()
-            .view()
-            .map_err(|source| Error::io("tell boots apart", source))?;
+        let view =
+            self.file.storage().view().map_err(|source| Error::io("tell boots apart", source))?;
         let witness = view.map(|view| witness(&view));
         let known = witness.is_some_and(|(boot, witness)| self.views().knows(boot, witness));
         if !known || unfinished {
@@ -72,12 +69,7 @@ impl Writer<'_> {
             return Err(super::writer::failed("sync", source));
         }
         if self.root.phase != Phase::Whole {
-            self.set_root(Root {
-                batch: 0,
-                phase: Phase::Whole,
-                epoch: 0,
-                ..self.root
-            })?;
+            self.set_root(Root { batch: 0, phase: Phase::Whole, epoch: 0, ..self.root })?;
         }
         self.forget_busy()?;
         self.set_control(Control {

@@ -92,11 +92,7 @@ impl Writer<'_> {
             let bytes = page.get_mut(..part).unwrap_or(&mut []);
             // By system call, never through a map: these are the very bytes that
             // the page cache has.
-            let found = self
-                .file
-                .storage()
-                .read_at(bytes, offset + done)
-                .map_err(reading)?;
+            let found = self.file.storage().read_at(bytes, offset + done).map_err(reading)?;
             let bytes = bytes.get(..found).unwrap_or(&[]);
             self.write(bytes, offset + done)?;
             done += part as u64;

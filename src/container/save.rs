@@ -82,11 +82,7 @@ impl Writer<'_> {
                 return Ok(None);
             }
             if let Some(loaded) = self.file.records.load(word, class, wanted, value)? {
-                return Ok(Some(Found {
-                    entry,
-                    word,
-                    loaded,
-                }));
+                return Ok(Some(Found { entry, word, loaded }));
             }
         }
         match entry.cur.offset() {
@@ -110,7 +106,7 @@ impl Writer<'_> {
         let now_ms = self.file.storage().now_ms().min(TIME_MS_MAX);
         let times = RecordTimes {
             nonce: self.file.nonces.next(),
-            saved_ms: draft.times.map_or(now_ms, |times| times.saved_ms),
+            saved_ms: draft.times.map_or(now_ms, |times| times.saved_ms.min(TIME_MS_MAX)),
             absolute_ms: 0,
         };
         let newest = match self.write_record(key, times, draft.value)? {
@@ -118,7 +114,7 @@ impl Writer<'_> {
             Attempt::Sync => return Ok(Attempt::Sync),
         };
         let (created_ms, deadline_ms) = match (draft.times, target.living) {
-            (Some(times), _) => (times.created_ms, times.deadline_ms.unwrap_or(0)),
+            (Some(times), _) => (times.created_ms, times.deadline_ms.map_or(0, |ms| ms.max(1))),
             (None, Some(entry)) => (entry.created_ms, entry.deadline_ms),
             (None, None) => (now_ms, 0),
         };
@@ -135,10 +131,7 @@ impl Writer<'_> {
         };
         self.publish(target, &lines, before, entry)?;
         self.local().saves = self.local_ref().saves.saturating_add(1);
-        Ok(Attempt::Done(Version {
-            word: newest.word,
-            nonce: times.nonce,
-        }))
+        Ok(Attempt::Done(Version { word: newest.word, nonce: times.nonce }))
     }
 
     /// Publishes the removal of the session, whether it lives, is expired or
@@ -153,18 +146,11 @@ impl Writer<'_> {
             };
         };
         let word = Word::tombstone(self.control.write_epoch);
-        let newest = Newest {
-            word,
-            class: None,
-            large: false,
-        };
+        let newest = Newest { word, class: None, large: false };
         let Some(before) = target.raw else {
             return Ok(Attempt::Done(()));
         };
-        let entry = Entry {
-            deadline_ms: 0,
-            ..self.clean(&before)?.with(newest, &self.control)
-        };
+        let entry = Entry { deadline_ms: 0, ..self.clean(&before)?.with(newest, &self.control) };
         self.publish(target, &lines, Some(before), entry)?;
         Ok(Attempt::Done(()))
     }
@@ -179,10 +165,7 @@ impl Writer<'_> {
                 Attempt::Done(_) | Attempt::Sync => Ok(Attempt::Sync),
             };
         };
-        let entry = Entry {
-            deadline_ms: deadline_ms.min(TIME_MS_MAX),
-            ..living
-        };
+        let entry = Entry { deadline_ms: deadline_ms.min(TIME_MS_MAX), ..living };
         self.publish(target, &lines, target.raw, entry)?;
         Ok(Attempt::Done(true))
     }
@@ -248,11 +231,7 @@ impl Writer<'_> {
             let (bytes, check) = encode_inline(times, key.id, value, seal);
             self.write_or_give_back(&bytes, offset)?;
             let word = Word::record(offset, check);
-            return Ok(Attempt::Done(Newest {
-                word,
-                class: Some(class),
-                large: false,
-            }));
+            return Ok(Attempt::Done(Newest { word, class: Some(class), large: false }));
         }
         let Some(class) = classes.for_len(large_length(key.id.len(), value.len())) else {
             return Err(Error::io("save", std::io::ErrorKind::InvalidInput.into()));
@@ -274,11 +253,7 @@ impl Writer<'_> {
         let (bytes, check) = encode_large(times, key.id, value.len(), &pieces, seal);
         self.write_or_give_back(&bytes, offset)?;
         let word = Word::record(offset, check);
-        Ok(Attempt::Done(Newest {
-            word,
-            class: Some(class),
-            large: true,
-        }))
+        Ok(Attempt::Done(Newest { word, class: Some(class), large: true }))
     }
 
     fn write_or_give_back(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
@@ -319,28 +294,19 @@ impl Writer<'_> {
             self.write(page, offset)?;
             offset += page.len() as u64;
         }
-        Ok(Attempt::Done(Piece {
-            block,
-            check: self.seal().of_record(part),
-        }))
+        Ok(Attempt::Done(Piece { block, check: self.seal().of_record(part) }))
     }
 }
 
 impl OpenFile {
     pub(crate) fn key<'a>(&self, id: &'a [u8]) -> Key<'a> {
-        Key {
-            id,
-            tag: self.records.tagger.tag(id),
-        }
+        Key { id, tag: self.records.tagger.tag(id) }
     }
 }
 
 impl Found {
     pub(crate) fn version(&self) -> Version {
-        Version {
-            word: self.word,
-            nonce: self.loaded.times.nonce,
-        }
+        Version { word: self.word, nonce: self.loaded.times.nonce }
     }
 
     pub(crate) fn times(&self) -> Times {

@@ -19,11 +19,7 @@ pub struct Session<T> {
 impl<T> Session<T> {
     /// The same session with another value.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Session<U> {
-        Session {
-            value: change(self.value),
-            version: self.version,
-            times: self.times,
-        }
+        Session { value: change(self.value), version: self.version, times: self.times }
     }
 }
 
@@ -56,10 +52,7 @@ impl Version {
     /// make a version that equals none.
     pub fn from_bytes(bytes: [u8; 16]) -> Version {
         let wide = u128::from_le_bytes(bytes);
-        Version {
-            word: Word(wide as u64),
-            nonce: (wide >> 64) as u64,
-        }
+        Version { word: Word(wide as u64), nonce: (wide >> 64) as u64 }
     }
 }
 
@@ -75,10 +68,7 @@ impl std::str::FromStr for Version {
 
     fn from_str(text: &str) -> Result<Version, Self::Err> {
         let wide = u128::from_str_radix(text, 16)?;
-        Ok(Version {
-            word: Word((wide >> 64) as u64),
-            nonce: wide as u64,
-        })
+        Ok(Version { word: Word((wide >> 64) as u64), nonce: wide as u64 })
     }
 }
 

@@ -59,14 +59,9 @@ impl OpenFile {
             match self.try_sync()? {
                 Tried::Synced => {}
                 Tried::Replaced => return Ok(()),
-                Tried::Taken => {
-                    patience
-                        .pause(self.storage())
-                        .map_err(|waited_ms| ErrorKind::Busy {
-                            holder: None,
-                            waited_ms,
-                        })?
-                }
+                Tried::Taken => patience
+                    .pause(self.storage())
+                    .map_err(|waited_ms| ErrorKind::Busy { holder: None, waited_ms })?,
             }
         }
     }
@@ -99,20 +94,14 @@ impl OpenFile {
     pub(crate) fn control_line(&self) -> Result<Control> {
         let index = &self.records.index;
         for _ in 0..super::index::READINGS {
-            let line = index
-                .source
-                .line(place::CONTROL)
-                .map_err(super::index::reading)?;
+            let line = index.source.line(place::CONTROL).map_err(super::index::reading)?;
             let control = line.and_then(|line| Control::decode(&line, place::CONTROL, index.seal));
             if let Some(control) = control {
                 return Ok(control);
             }
             self.storage().pause(crate::storage::Pause::Yield);
         }
-        Err(Error::damaged(
-            place::CONTROL,
-            crate::error::DamageKind::ControlLine,
-        ))
+        Err(Error::damaged(place::CONTROL, crate::error::DamageKind::ControlLine))
     }
 
     fn try_sync(&self) -> Result<Tried> {
@@ -121,11 +110,7 @@ impl OpenFile {
             Err(TryLockError::Poisoned(gate)) => gate.into_inner(),
             Err(TryLockError::WouldBlock) => return Ok(Tried::Taken),
         };
-        if !self
-            .storage()
-            .try_lock(LockName::Sync)
-            .map_err(|source| Error::io("lock", source))?
-        {
+        if !self.storage().try_lock(LockName::Sync).map_err(|source| Error::io("lock", source))? {
             return Ok(Tried::Taken);
         }
         let result = self.sync_holding();
@@ -188,10 +173,7 @@ impl OpenFile {
             }
             // Another failure: what was rewritten before it may be lost again.
         }
-        Err(Error::io(
-            "sync",
-            std::io::Error::other("the disk fails again and again"),
-        ))
+        Err(Error::io("sync", std::io::Error::other("the disk fails again and again")))
     }
 
     /// Records that a sync failed. If even that fails, `syncing` stays set and
@@ -216,42 +198,23 @@ impl Writer<'_> {
         let control = self.control;
         let failures = control.failures;
         if control.write_epoch - control.synced_epoch >= LEAD_MAX {
-            self.set_control(Control {
-                syncing: true,
-                ..control
-            })?;
-            return Ok(Begun {
-                epoch: control.write_epoch - 1,
-                failures,
-            });
+            self.set_control(Control { syncing: true, ..control })?;
+            return Ok(Begun { epoch: control.write_epoch - 1, failures });
         }
         let next = control.write_epoch + 1;
         let renew = self.local().new_generation && self.pass.stage == Stage::Done;
         let generation = if renew { next } else { control.generation };
-        self.set_control(Control {
-            write_epoch: next,
-            generation,
-            syncing: true,
-            ..control
-        })?;
+        self.set_control(Control { write_epoch: next, generation, syncing: true, ..control })?;
         if renew {
             self.pass = Pass::begin(generation, self.pass.blocks);
             self.local().new_generation = false;
             self.local().spares.forget();
         }
-        Ok(Begun {
-            epoch: control.write_epoch,
-            failures,
-        })
+        Ok(Begun { epoch: control.write_epoch, failures })
     }
 
     pub(super) fn note_failed_sync(&mut self) -> Result<()> {
         let failures = self.control.failures.wrapping_add(1);
-        self.set_control(Control {
-            failures,
-            suspect: true,
-            syncing: false,
-            ..self.control
-        })
+        self.set_control(Control { failures, suspect: true, syncing: false, ..self.control })
     }
 }

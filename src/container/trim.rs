@@ -72,9 +72,7 @@ impl Writer<'_> {
         entry: &Entry,
         trimmed: &mut Trimmed,
     ) -> Result<()> {
-        let size = entry
-            .class
-            .map_or(0, |class| self.file.records.classes.size(class) as u64);
+        let size = entry.class.map_or(0, |class| self.file.records.classes.size(class) as u64);
         trimmed.live_bytes += size;
         trimmed.named_bytes += size;
         let superseded = u64::from(entry.old != entry.cur && !entry.old.is_nothing())
@@ -103,13 +101,7 @@ impl Writer<'_> {
             Some(entry) => self.put(&lines, &Slot::Session(entry))?,
             None => {
                 let epoch = self.control.write_epoch;
-                self.put(
-                    &lines,
-                    &Slot::Vacated {
-                        tag: entry.tag,
-                        epoch,
-                    },
-                )?;
+                self.put(&lines, &Slot::Vacated { tag: entry.tag, epoch })?;
                 let sessions = if entry.cur.is_tombstone() { 0 } else { -1 };
                 self.count(entry.tag, -1, sessions)?;
             }

@@ -51,9 +51,7 @@ impl Entry {
             mid,
             old,
             epoch: control.write_epoch,
-            mid_age: (control.write_epoch - mid_epoch)
-                .try_into()
-                .unwrap_or(u8::MAX),
+            mid_age: (control.write_epoch - mid_epoch).try_into().unwrap_or(u8::MAX),
             class: newest.class,
             large: newest.large || (self.large && kept),
             ..*self
@@ -62,12 +60,7 @@ impl Entry {
 
     /// This entry, cleaned, with its durable newest version as the only one.
     pub(crate) fn trimmed(&self) -> Entry {
-        Entry {
-            mid: Word::NOTHING,
-            mid_age: 0,
-            old: self.cur,
-            ..*self
-        }
+        Entry { mid: Word::NOTHING, mid_age: 0, old: self.cur, ..*self }
     }
 }
 
@@ -96,12 +89,8 @@ impl Writer<'_> {
         }
         let newest = (0..good.len()).find(|index| matches!(good.get(*index), Some(Some(_))));
         let readable = newest.and_then(|index| good.get(index)?.as_ref());
-        clean.cur = newest
-            .and_then(|index| entry.words().get(index).copied())
-            .unwrap_or_default();
-        clean.epoch = newest
-            .and_then(|index| epochs.get(index).copied())
-            .unwrap_or(0);
+        clean.cur = newest.and_then(|index| entry.words().get(index).copied()).unwrap_or_default();
+        clean.epoch = newest.and_then(|index| epochs.get(index).copied()).unwrap_or(0);
         clean.class = readable.and_then(|readable| readable.class);
         clean.mid = Word::NOTHING;
         clean.mid_age = 0;

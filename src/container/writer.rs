@@ -39,10 +39,7 @@ pub(crate) enum Attempt<T> {
 
 /// What taking the lock came to.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is taken apart where it is made"
-)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
 pub(crate) enum Locked<'a> {
     Here(Writer<'a>),
     /// The file has no name any more: it was replaced or removed.
@@ -151,12 +148,7 @@ pub(crate) struct Patience {
 
 impl Patience {
     pub(crate) fn new(storage: &dyn Storage, deadline: Duration) -> Patience {
-        Patience {
-            deadline,
-            began: storage.uptime(),
-            pauses: 0,
-            sleep: SLEEP_MIN,
-        }
+        Patience { deadline, began: storage.uptime(), pauses: 0, sleep: SLEEP_MIN }
     }
 
     /// Waits a moment, or says how many milliseconds were waited in all.
@@ -197,31 +189,19 @@ impl<'a> Writer<'a> {
     fn begin(file: &'a OpenFile, held: Held<'a>, len: u64, attempt: u32) -> Result<Writer<'a>> {
         let seal = file.records.index.seal;
         let mut page = [0; CONTROL_LEN];
-        if !file
-            .records
-            .index
-            .source
-            .read(&mut page, place::CONTROL)
-            .map_err(reading)?
-        {
+        if !file.records.index.source.read(&mut page, place::CONTROL).map_err(reading)? {
             return Err(Error::damaged(place::CONTROL, DamageKind::ControlLine));
         }
         let line = |offset: u64| -> Line {
             let start = (offset - place::CONTROL) as usize;
-            Span {
-                offset: start,
-                size: LINE_SIZE,
-            }
-            .array(&page)
+            Span { offset: start, size: LINE_SIZE }.array(&page)
         };
         let control = Control::decode(&line(place::CONTROL), place::CONTROL, seal)
             .ok_or_else(|| Error::damaged(place::CONTROL, DamageKind::ControlLine))?;
         let root = Root::decode(&line(place::ROOT), place::ROOT, seal)
             .ok_or_else(|| Error::damaged(place::ROOT, DamageKind::RootLine))?;
-        let lists = Span {
-            offset: (place::LISTS - place::CONTROL) as usize,
-            size: LIST_LINES * LINE_SIZE,
-        };
+        let lists =
+            Span { offset: (place::LISTS - place::CONTROL) as usize, size: LIST_LINES * LINE_SIZE };
         Ok(Writer {
             file,
             control,
@@ -337,13 +317,7 @@ impl<'a> Writer<'a> {
     }
 
     pub(crate) fn line(&self, offset: u64) -> Result<Line> {
-        let line = self
-            .file
-            .records
-            .index
-            .source
-            .line(offset)
-            .map_err(reading)?;
+        let line = self.file.records.index.source.line(offset).map_err(reading)?;
         line.ok_or_else(|| Error::damaged(offset, DamageKind::SegmentTable))
     }
 
@@ -355,10 +329,7 @@ impl<'a> Writer<'a> {
     /// Writes to the file. The only place that does, but for the making of a
     /// container.
     pub(crate) fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        self.file
-            .storage()
-            .write_at(bytes, offset)
-            .map_err(|source| failed("write", source))
+        self.file.storage().write_at(bytes, offset).map_err(|source| failed("write", source))
     }
 }
 

@@ -137,9 +137,7 @@ impl Bitmap {
     }
 
     pub(crate) fn is_set(&self, index: u16) -> bool {
-        self.0
-            .get(usize::from(index / 8))
-            .is_some_and(|byte| byte >> (index % 8) & 1 == 1)
+        self.0.get(usize::from(index / 8)).is_some_and(|byte| byte >> (index % 8) & 1 == 1)
     }
 
     pub(crate) fn set(&mut self, index: u16) {

@@ -9,10 +9,7 @@ use super::span::Span;
 use super::{LINE_SIZE, Line};
 
 /// The check at the end of every line that has one.
-pub(crate) const LINE_CHECK: Span = Span {
-    offset: LINE_SIZE - 4,
-    size: 4,
-};
+pub(crate) const LINE_CHECK: Span = Span { offset: LINE_SIZE - 4, size: 4 };
 
 /// The seed of one container's checksums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,9 +22,7 @@ pub(crate) struct Class(u8);
 impl Class {
     /// The class with this code, if there may be one.
     pub(crate) fn from_code(code: u8) -> Option<Class> {
-        (1..=CLASSES_MAX as u8)
-            .contains(&code)
-            .then_some(Class(code))
+        (1..=CLASSES_MAX as u8).contains(&code).then_some(Class(code))
     }
 
     pub(crate) fn code(self) -> u8 {
@@ -42,10 +40,7 @@ pub(crate) struct Classes {
 impl Classes {
     /// The classes of a new container: 256 bytes to 32704 bytes.
     pub(crate) fn standard() -> Classes {
-        let mut classes = Classes {
-            lines: [0; CLASSES_MAX],
-            count: 0,
-        };
+        let mut classes = Classes { lines: [0; CLASSES_MAX], count: 0 };
         let mut smallest = SMALLEST;
         while smallest <= LINES / 2 {
             let per_block = LINES / smallest;
@@ -62,17 +57,12 @@ impl Classes {
     /// The table from a header: `None` unless the sizes ascend and no block
     /// would hold more extents than its head has bits.
     pub(crate) fn from_lines(lines: &[u16]) -> Option<Classes> {
-        let ascends = lines
-            .windows(2)
-            .all(|pair| matches!(pair, [low, high] if low < high));
+        let ascends = lines.windows(2).all(|pair| matches!(pair, [low, high] if low < high));
         let fits = |&size: &u16| size > 0 && LINES / size <= EXTENTS_MAX && size <= LINES;
         if lines.is_empty() || lines.len() > CLASSES_MAX || !ascends || !lines.iter().all(fits) {
             return None;
         }
-        let mut classes = Classes {
-            lines: [0; CLASSES_MAX],
-            count: 0,
-        };
+        let mut classes = Classes { lines: [0; CLASSES_MAX], count: 0 };
         for size in lines {
             classes.push(*size);
         }
@@ -94,9 +84,7 @@ impl Classes {
     /// The smallest class that holds `len` bytes.
     pub(crate) fn for_len(&self, len: usize) -> Option<Class> {
         let needed = len.div_ceil(LINE_SIZE);
-        let index = self
-            .lines()
-            .partition_point(|size| usize::from(*size) < needed);
+        let index = self.lines().partition_point(|size| usize::from(*size) < needed);
         self.lines().get(index).map(|_| Class(index as u8 + 1))
     }
 
@@ -107,10 +95,7 @@ impl Classes {
     }
 
     fn size_lines(&self, class: Class) -> u16 {
-        self.lines()
-            .get(usize::from(class.0).wrapping_sub(1))
-            .copied()
-            .unwrap_or(0)
+        self.lines().get(usize::from(class.0).wrapping_sub(1)).copied().unwrap_or(0)
     }
 
     /// Extents of this class in a block.
@@ -133,9 +118,7 @@ impl Classes {
 
     /// Bytes of the largest class.
     pub(crate) fn largest_size(&self) -> usize {
-        self.lines()
-            .last()
-            .map_or(0, |size| usize::from(*size) * LINE_SIZE)
+        self.lines().last().map_or(0, |size| usize::from(*size) * LINE_SIZE)
     }
 }
 

@@ -284,23 +284,14 @@ pub(crate) struct Pass {
 impl Pass {
     /// The pass of `generation` at its start.
     pub(crate) fn begin(generation: u64, blocks: u32) -> Pass {
-        Pass {
-            generation,
-            stage: Stage::Tables,
-            position: 0,
-            blocks,
-        }
+        Pass { generation, stage: Stage::Tables, position: 0, blocks }
     }
 
     /// The pass as the line shows it, or at its start if the line is of another
     /// generation or breaks a rule.
     pub(crate) fn decode(line: &Line, offset: u64, seal: Seal, generation: u64) -> Pass {
         use pass_line as field;
-        let blocks = if seal.fits(line, offset) {
-            field::BLOCKS.get32(line)
-        } else {
-            0
-        };
+        let blocks = if seal.fits(line, offset) { field::BLOCKS.get32(line) } else { 0 };
         if !seal.fits(line, offset) || field::GENERATION.get(line) != generation {
             return Pass::begin(generation, blocks);
         }
@@ -310,12 +301,7 @@ impl Pass {
             3 => Stage::Done,
             _ => Stage::Tables,
         };
-        Pass {
-            generation,
-            stage,
-            position: field::POSITION.get(line),
-            blocks,
-        }
+        Pass { generation, stage, position: field::POSITION.get(line), blocks }
     }
 
     pub(crate) fn encode(&self, offset: u64, seal: Seal) -> Line {
@@ -363,10 +349,7 @@ impl Views {
         if !seal.fits(line, offset) {
             return Views::default();
         }
-        let mut views = Views {
-            boot: field::BOOT.get(line),
-            ..Views::default()
-        };
+        let mut views = Views { boot: field::BOOT.get(line), ..Views::default() };
         let bytes = field::WITNESSES.slice(line).unwrap_or(&[]);
         for (witness, from) in views.witnesses.iter_mut().zip(bytes.chunks_exact(8)) {
             *witness = Span::first(8).get(from);
@@ -393,10 +376,7 @@ impl Views {
 
     /// These views and one more; only that one if the boot is another.
     pub(crate) fn with(&self, boot: u64, witness: u64) -> Views {
-        let mut views = Views {
-            boot,
-            ..Views::default()
-        };
+        let mut views = Views { boot, ..Views::default() };
         let known = self.witnesses.iter().filter(|_| self.boot == boot);
         let all = std::iter::once(&witness).chain(known);
         for (place, value) in views.witnesses.iter_mut().zip(all) {
@@ -428,9 +408,7 @@ impl ListHeads {
     /// empty lists.
     pub(crate) fn decode(bytes: &[u8], offset: u64, seal: Seal) -> ListHeads {
         let mut heads = ListHeads([0; HEADS_PER_LINE * LIST_LINES]);
-        let lines = bytes
-            .chunks_exact(LINE_SIZE)
-            .zip(heads.0.chunks_exact_mut(HEADS_PER_LINE));
+        let lines = bytes.chunks_exact(LINE_SIZE).zip(heads.0.chunks_exact_mut(HEADS_PER_LINE));
         for (index, (bytes, heads)) in lines.enumerate() {
             let line: Line = Span::first(LINE_SIZE).array(bytes);
             if seal.fits(&line, offset + (index * LINE_SIZE) as u64) {
@@ -447,11 +425,7 @@ impl ListHeads {
         let index = list / HEADS_PER_LINE;
         let place = offset + (index * LINE_SIZE) as u64;
         let mut line = NEVER;
-        let heads = self
-            .0
-            .chunks_exact(HEADS_PER_LINE)
-            .nth(index)
-            .unwrap_or(&[]);
+        let heads = self.0.chunks_exact(HEADS_PER_LINE).nth(index).unwrap_or(&[]);
         for (head, to) in heads.iter().zip(line.chunks_exact_mut(4)) {
             to.copy_from_slice(&head.to_le_bytes());
         }

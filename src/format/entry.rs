@@ -121,10 +121,7 @@ impl Slot {
         let tag = Tag(TAG.array(line));
         let kind = KIND.get(line);
         if kind == VACATED {
-            return Some(Slot::Vacated {
-                tag,
-                epoch: EPOCH.get(line),
-            });
+            return Some(Slot::Vacated { tag, epoch: EPOCH.get(line) });
         }
         let class = match kind & !LARGE {
             NO_RECORD => None,

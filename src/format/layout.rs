@@ -33,11 +33,7 @@ pub struct Field {
 }
 
 const fn field(name: &'static str, span: Span) -> Field {
-    Field {
-        offset: span.offset,
-        size: span.size,
-        name,
-    }
+    Field { offset: span.offset, size: span.size, name }
 }
 
 const CHECK: Field = field("check", checksum::LINE_CHECK);
@@ -54,11 +50,7 @@ pub const fn layout() -> &'static [Structure] {
 
 /// A field of block 0 or of the control page, which are too large for spans.
 const fn region(name: &'static str, start: u64, size: u64) -> Field {
-    Field {
-        offset: start as usize,
-        size: size as usize,
-        name,
-    }
+    Field { offset: start as usize, size: size as usize, name }
 }
 
 const LINE: u64 = LINE_SIZE as u64;
@@ -77,11 +69,7 @@ const LAYOUT: &[Structure] = &[
         name: "block 0",
         fields: &[
             region("static header", place::HEADER, HEADER_SIZE as u64),
-            region(
-                "reserved",
-                HEADER_SIZE as u64,
-                place::CONTROL - HEADER_SIZE as u64,
-            ),
+            region("reserved", HEADER_SIZE as u64, place::CONTROL - HEADER_SIZE as u64),
             region("control page", place::CONTROL, PAGE_SIZE),
             region("magazine slots", place::SLOTS, place::SLOTS_SIZE),
             region("reserved", SLOTS_END, place::HEADER_COPY - SLOTS_END),
@@ -101,11 +89,7 @@ const LAYOUT: &[Structure] = &[
             region("busy line", in_page(place::BUSY), LINE),
             region("pass line", in_page(place::PASS), LINE),
             region("views line", in_page(place::VIEWS), LINE),
-            region(
-                "reserved",
-                in_page(place::VIEWS) + LINE,
-                place::LISTS - place::VIEWS - LINE,
-            ),
+            region("reserved", in_page(place::VIEWS) + LINE, place::LISTS - place::VIEWS - LINE),
             region("lists lines", in_page(place::LISTS), LISTS_SIZE),
             region(
                 "reserved",
@@ -221,10 +205,7 @@ const LAYOUT: &[Structure] = &[
     },
     Structure {
         name: "table entry",
-        fields: &[
-            field("block", table_entry::BLOCK),
-            field("check", table_entry::CHECK),
-        ],
+        fields: &[field("block", table_entry::BLOCK), field("check", table_entry::CHECK)],
     },
     Structure {
         name: "block head",
@@ -274,10 +255,7 @@ const LAYOUT: &[Structure] = &[
             CHECK,
         ],
     },
-    Structure {
-        name: "word",
-        fields: &[field("place", word::PLACE), field("check", word::CHECK)],
-    },
+    Structure { name: "word", fields: &[field("place", word::PLACE), field("check", word::CHECK)] },
     Structure {
         name: "record",
         fields: &[
@@ -294,9 +272,6 @@ const LAYOUT: &[Structure] = &[
     },
     Structure {
         name: "piece",
-        fields: &[
-            field("block", record::piece::BLOCK),
-            field("check", record::piece::CHECK),
-        ],
+        fields: &[field("block", record::piece::BLOCK), field("check", record::piece::CHECK)],
     },
 ];

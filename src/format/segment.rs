@@ -45,10 +45,7 @@ pub(crate) struct Reach {
 impl Reach {
     /// The smallest reach that a segment may have and that covers `lines`.
     pub(crate) fn step_for(lines: u32) -> u32 {
-        STEPS
-            .into_iter()
-            .find(|step| *step >= lines)
-            .unwrap_or(ENTRIES)
+        STEPS.into_iter().find(|step| *step >= lines).unwrap_or(ENTRIES)
     }
 
     /// The step above this reach, if there is one.
@@ -58,11 +55,7 @@ impl Reach {
 
     /// The step below this reach, where every line may be used at any time.
     pub(crate) fn lines_before(&self) -> u32 {
-        STEPS
-            .into_iter()
-            .rev()
-            .find(|step| *step < self.lines)
-            .unwrap_or(self.lines)
+        STEPS.into_iter().rev().find(|step| *step < self.lines).unwrap_or(self.lines)
     }
 
     pub(crate) fn decode(line: &Line, offset: u64, seal: Seal) -> Option<Reach> {
@@ -131,27 +124,19 @@ pub(crate) fn segment_of(tag: Tag, segments: u32) -> u32 {
     };
     let low = 1u64 << level;
     let wide = tag.segment_half() & (2 * low - 1);
-    let number = if wide < u64::from(segments) {
-        wide
-    } else {
-        wide & (low - 1)
-    };
+    let number = if wide < u64::from(segments) { wide } else { wide & (low - 1) };
     number as u32
 }
 
 /// Which segment the entries of segment `number` were split off from.
 pub(crate) fn parent_of(number: u32) -> u32 {
-    number
-        .checked_ilog2()
-        .map_or(0, |level| number - (1 << level))
+    number.checked_ilog2().map_or(0, |level| number - (1 << level))
 }
 
 /// Most segments that may be split off at once from an index of `segments`: all
 /// of them must have their parents among the old ones.
 pub(crate) fn batch_max(segments: u32) -> u32 {
-    segments
-        .checked_ilog2()
-        .map_or(1, |level| (2 << level) - segments)
+    segments.checked_ilog2().map_or(1, |level| (2 << level) - segments)
 }
 
 /// Which of a segment's entries is the first that a probe for this tag looks at.

@@ -20,10 +20,7 @@ impl Span {
 
     /// The field that follows this one.
     pub(crate) const fn then(self, size: usize) -> Span {
-        Span {
-            offset: self.end(),
-            size,
-        }
+        Span { offset: self.end(), size }
     }
 
     /// Offset of the first byte after the field.
@@ -63,9 +60,7 @@ impl Span {
     /// The bytes of the field, which is `N` long.
     #[inline]
     pub(crate) fn array<const N: usize>(self, bytes: &[u8]) -> [u8; N] {
-        self.slice(bytes)
-            .and_then(|found| found.try_into().ok())
-            .unwrap_or([0; N])
+        self.slice(bytes).and_then(|found| found.try_into().ok()).unwrap_or([0; N])
     }
 
     /// Stores bytes as long as the field.

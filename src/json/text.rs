@@ -119,9 +119,7 @@ impl<'a> Text<'a> {
     /// # }
     /// ```
     pub fn create_session(&self, id: impl AsRef<[u8]>, value: &str) -> Result<Outcome> {
-        self.container
-            .bytes
-            .create_session(id, self.valid(value)?.as_bytes())
+        self.container.bytes.create_session(id, self.valid(value)?.as_bytes())
     }
 
     /// Saves the text if there is a session of this id, as
@@ -137,9 +135,7 @@ impl<'a> Text<'a> {
     /// # }
     /// ```
     pub fn replace(&self, id: impl AsRef<[u8]>, value: &str) -> Result<Outcome> {
-        self.container
-            .bytes
-            .replace(id, self.valid(value)?.as_bytes())
+        self.container.bytes.replace(id, self.valid(value)?.as_bytes())
     }
 
     /// Saves the text if the session still has this version, as
@@ -156,9 +152,7 @@ impl<'a> Text<'a> {
     /// # }
     /// ```
     pub fn save_if(&self, id: impl AsRef<[u8]>, version: Version, value: &str) -> Result<Outcome> {
-        self.container
-            .bytes
-            .save_if(id, version, self.valid(value)?.as_bytes())
+        self.container.bytes.save_if(id, version, self.valid(value)?.as_bytes())
     }
 
     /// Saves the text with the times that it had elsewhere, in milliseconds
@@ -175,9 +169,7 @@ impl<'a> Text<'a> {
     /// # }
     /// ```
     pub fn restore(&self, id: impl AsRef<[u8]>, value: &str, times: Times) -> Result<Version> {
-        self.container
-            .bytes
-            .restore(id, self.valid(value)?.as_bytes(), times)
+        self.container.bytes.restore(id, self.valid(value)?.as_bytes(), times)
     }
 
     /// Reads the session, asks `change` what to do, and does it, while nobody
@@ -253,16 +245,8 @@ impl<'a> Text<'a> {
     }
 
     fn owned(&self, session: Session<Vec<u8>>) -> Result<Session<String>> {
-        let Session {
-            value,
-            version,
-            times,
-        } = session;
-        Ok(Session {
-            value: self.text(value)?,
-            version,
-            times,
-        })
+        let Session { value, version, times } = session;
+        Ok(Session { value: self.text(value)?, version, times })
     }
 
     fn borrowed<'b>(&self, session: Session<&'b [u8]>) -> Result<Session<&'b str>> {

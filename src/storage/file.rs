@@ -239,11 +239,7 @@ impl FileStorage {
             // Links in a circle higher up give the same error (and on BSD, MLINK).
             Err(e @ (Errno::LOOP | Errno::MLINK)) => {
                 let link = flags.contains(OFlags::NOFOLLOW) && path.is_symlink();
-                return Err(if link {
-                    OpenError::SymbolicLink
-                } else {
-                    e.into()
-                });
+                return Err(if link { OpenError::SymbolicLink } else { e.into() });
             }
             Err(e) => return Err(e.into()),
         };
@@ -255,18 +251,9 @@ impl FileStorage {
         // Keeps the page cache in small folios after a reboot, too. A hint only.
         #[cfg(target_os = "linux")]
         let _ = rustix::fs::fadvise(&descriptor, 0, None, rustix::fs::Advice::Random);
-        let identity = Identity {
-            device: stat.st_dev as _,
-            inode: stat.st_ino as _,
-        };
+        let identity = Identity { device: stat.st_dev as _, inode: stat.st_ino as _ };
         let size_limit = AtomicU64::new(0);
-        FileStorage {
-            file: File::from(descriptor),
-            path,
-            flags,
-            identity,
-            size_limit,
-        }
+        FileStorage { file: File::from(descriptor), path, flags, identity, size_limit }
     }
 
     /// Fails where a write up to `end` would end in SIGXFSZ. That is also so
@@ -282,11 +269,7 @@ impl FileStorage {
     fn ask_size_limit(&self, end: u64) -> io::Result<()> {
         let limit = getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
         self.size_limit.store(limit, Ordering::Relaxed);
-        if end <= limit {
-            Ok(())
-        } else {
-            Err(io::ErrorKind::FileTooLarge.into())
-        }
+        if end <= limit { Ok(()) } else { Err(io::ErrorKind::FileTooLarge.into()) }
     }
 
     fn write_zeros(&self, from: u64, to: u64) -> io::Result<()> {
@@ -311,18 +294,13 @@ impl Storage for FileStorage {
     fn status(&self) -> io::Result<Status> {
         let stat = rustix::fs::fstat(&self.file)?;
         let len = u64::try_from(stat.st_size).unwrap_or(0);
-        Ok(Status {
-            len,
-            links: stat.st_nlink as u64,
-        })
+        Ok(Status { len, links: stat.st_nlink as u64 })
     }
 
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut done = 0;
         while done < bytes.len() {
-            let at = offset
-                .checked_add(done as u64)
-                .ok_or(io::ErrorKind::InvalidInput)?;
+            let at = offset.checked_add(done as u64).ok_or(io::ErrorKind::InvalidInput)?;
             match self.file.read_at(&mut bytes[done..], at) {
                 Ok(0) => break,
                 Ok(len) => done += len,
@@ -334,9 +312,7 @@ impl Storage for FileStorage {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let end = offset
-            .checked_add(bytes.len() as u64)
-            .ok_or(io::ErrorKind::FileTooLarge)?;
+        let end = offset.checked_add(bytes.len() as u64).ok_or(io::ErrorKind::FileTooLarge)?;
         self.check_size_limit(end)?;
         // Takes up what was interrupted or cut short; nothing written is an error.
         self.file.write_all_at(bytes, offset)
@@ -350,11 +326,7 @@ impl Storage for FileStorage {
         // When this fails the file may have grown all the same. It stays so:
         // others may have seen the new length.
         let reserved = reserve(&self.file, from, to)?;
-        if reserved && fill == Fill::Reserve {
-            Ok(())
-        } else {
-            self.write_zeros(from, to)
-        }
+        if reserved && fill == Fill::Reserve { Ok(()) } else { self.write_zeros(from, to) }
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -411,14 +383,12 @@ impl Storage for FileStorage {
     #[cfg(target_os = "linux")]
     fn view(&self) -> io::Result<Option<View>> {
         let Identity { device, inode } = self.identity;
-        Ok(boot_id()
-            .zip(mount_number(&self.file))
-            .map(|(boot, mount)| View {
-                boot,
-                mount,
-                device,
-                inode,
-            }))
+        Ok(boot_id().zip(mount_number(&self.file)).map(|(boot, mount)| View {
+            boot,
+            mount,
+            device,
+            inode,
+        }))
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -531,10 +501,7 @@ pub(super) fn holder_in(table: impl BufRead, device: u64, inode: u64) -> Option<
 #[cfg(target_os = "linux")]
 fn boot_id() -> Option<[u8; 16]> {
     let mut text = [0; 64];
-    let len = File::open("/proc/sys/kernel/random/boot_id")
-        .ok()?
-        .read(&mut text)
-        .ok()?;
+    let len = File::open("/proc/sys/kernel/random/boot_id").ok()?.read(&mut text).ok()?;
     parse_boot_id(text.get(..len)?)
 }
 

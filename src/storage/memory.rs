@@ -19,12 +19,7 @@ use super::{Fill, LockName, Pause, ReadMap, Status, Storage, View};
 /// The same in every process and for all memories, so that files made in memory
 /// are reproducible. Nothing written to memory can be lost while its bytes are
 /// still there to be read, so no two views of it need to differ.
-const VIEW: View = View {
-    boot: *b"cloakroom memory",
-    mount: 0,
-    device: 0,
-    inode: 0,
-};
+const VIEW: View = View { boot: *b"cloakroom memory", mount: 0, device: 0, inode: 0 };
 
 /// Where [`Storage::uptime`] starts.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -74,62 +69,41 @@ impl MemoryStorage {
             holders: Mutex::default(),
             next_handle: AtomicU64::new(1),
         };
-        MemoryStorage {
-            shared: Arc::new(shared),
-            handle: 0,
-        }
+        MemoryStorage { shared: Arc::new(shared), handle: 0 }
     }
 
     /// A second handle of the same bytes, with locks of its own.
     pub fn share(&self) -> MemoryStorage {
         let handle = self.shared.next_handle.fetch_add(1, Ordering::Relaxed);
-        MemoryStorage {
-            shared: Arc::clone(&self.shared),
-            handle,
-        }
+        MemoryStorage { shared: Arc::clone(&self.shared), handle }
     }
 
     /// A copy of all bytes as they are now.
     pub fn to_bytes(&self) -> Vec<u8> {
-        self.shared
-            .bytes
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.shared.bytes.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// From now on, for all handles, a write that would make the bytes longer
     /// than `limit` fails with [`io::ErrorKind::StorageFull`]; `None` lifts the
     /// limit. What is already there can always be overwritten.
     pub fn set_limit(&self, limit: Option<u64>) {
-        self.shared
-            .limit
-            .store(limit.unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.shared.limit.store(limit.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     fn holders(&self) -> MutexGuard<'_, Holders> {
-        self.shared
-            .holders
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.holders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets `change` at the bytes after making sure that they reach to `end`.
     fn change(&self, end: u64, change: impl FnOnce(&mut [u8])) -> io::Result<()> {
-        let mut bytes = self
-            .shared
-            .bytes
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = self.shared.bytes.write().unwrap_or_else(PoisonError::into_inner);
         if end > bytes.len() as u64 {
             if end > self.shared.limit.load(Ordering::Relaxed) {
                 return Err(io::ErrorKind::StorageFull.into());
             }
             let end = usize::try_from(end).map_err(|_| io::ErrorKind::FileTooLarge)?;
             let more = end - bytes.len();
-            bytes
-                .try_reserve(more)
-                .map_err(|_| io::ErrorKind::StorageFull)?;
+            bytes.try_reserve(more).map_err(|_| io::ErrorKind::StorageFull)?;
             bytes.resize(end, 0);
         }
         change(&mut bytes);
@@ -146,9 +120,7 @@ impl Default for MemoryStorage {
 impl fmt::Debug for MemoryStorage {
     /// Without the bytes: they are other people's sessions.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryStorage")
-            .field("handle", &self.handle)
-            .finish_non_exhaustive()
+        f.debug_struct("MemoryStorage").field("handle", &self.handle).finish_non_exhaustive()
     }
 }
 
@@ -163,27 +135,13 @@ impl Drop for MemoryStorage {
 
 impl Storage for MemoryStorage {
     fn status(&self) -> io::Result<Status> {
-        let bytes = self
-            .shared
-            .bytes
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        Ok(Status {
-            len: bytes.len() as u64,
-            links: 1,
-        })
+        let bytes = self.shared.bytes.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(Status { len: bytes.len() as u64, links: 1 })
     }
 
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-        let all = self
-            .shared
-            .bytes
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        let Some(rest) = usize::try_from(offset)
-            .ok()
-            .and_then(|start| all.get(start..))
-        else {
+        let all = self.shared.bytes.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(rest) = usize::try_from(offset).ok().and_then(|start| all.get(start..)) else {
             return Ok(0);
         };
         let len = rest.len().min(bytes.len());
@@ -195,9 +153,7 @@ impl Storage for MemoryStorage {
         if bytes.is_empty() {
             return Ok(());
         }
-        let end = offset
-            .checked_add(bytes.len() as u64)
-            .ok_or(io::ErrorKind::FileTooLarge)?;
+        let end = offset.checked_add(bytes.len() as u64).ok_or(io::ErrorKind::FileTooLarge)?;
         self.change(end, |all| {
             let start = offset as usize; // `all` reaches to `end`, so this fits.
             all[start..start + bytes.len()].copy_from_slice(bytes);
@@ -271,9 +227,7 @@ impl Storage for MemoryStorage {
 
 /// Milliseconds since 1970; 0 for a clock set before that.
 pub(super) fn wall_clock_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 

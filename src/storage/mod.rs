@@ -5,7 +5,7 @@
 //! implies is decided above; nothing here knows the format. Three storages
 //! implement it: [`FileStorage`] (a real file), [`MemoryStorage`] (bytes shared
 //! by handles of one process) and, with the feature `simulation`,
-//! [`simulated::SimulatedStorage`], on which processes can be killed and the
+//! `SimulatedStorage`, on which processes can be killed and the
 //! power be cut at every call.
 //!
 //! All `unsafe` code of the crate is in `sys`.

@@ -19,11 +19,7 @@ struct Pair {
 
 fn pair_in_memory() -> Pair {
     let first = MemoryStorage::new();
-    Pair {
-        second: Box::new(first.share()),
-        first: Box::new(first),
-        _place: Box::new(()),
-    }
+    Pair { second: Box::new(first.share()), first: Box::new(first), _place: Box::new(()) }
 }
 
 /// A new empty file on each storage.
@@ -152,16 +148,8 @@ fn the_two_locks_are_independent() {
 
 #[test]
 fn locks_go_when_their_holder_is_dropped_and_only_then() {
-    for Pair {
-        first,
-        second,
-        _place,
-    } in pairs()
-    {
-        let third = first
-            .reopen()
-            .unwrap()
-            .expect("both storages can be reopened");
+    for Pair { first, second, _place } in pairs() {
+        let third = first.reopen().unwrap().expect("both storages can be reopened");
         for lock in LOCKS {
             assert!(first.try_lock(lock).unwrap());
         }
@@ -181,10 +169,7 @@ fn a_reopened_handle_has_the_same_bytes_and_locks_of_its_own() {
     for Pair { first, .. } in &pairs() {
         first.write_at(b"same", 0).unwrap();
         assert!(first.try_lock(LockName::Writer).unwrap());
-        let again = first
-            .reopen()
-            .unwrap()
-            .expect("both storages can be reopened");
+        let again = first.reopen().unwrap().expect("both storages can be reopened");
         let mut bytes = [0; 4];
         assert_eq!(again.read_at(&mut bytes, 0).unwrap(), 4);
         assert_eq!(&bytes, b"same");
@@ -236,10 +221,7 @@ fn memory_keeps_the_bytes_it_was_given() {
     other.write_at(b"I", 0).unwrap();
     assert_eq!(memory.to_bytes(), b"Image");
     assert!(memory.map(5).unwrap().is_none());
-    assert!(
-        !format!("{memory:?}").contains("73"),
-        "debug output shows no bytes"
-    );
+    assert!(!format!("{memory:?}").contains("73"), "debug output shows no bytes");
 }
 
 #[test]
@@ -250,14 +232,8 @@ fn a_full_memory_refuses_to_grow_and_lets_itself_be_overwritten() {
     let full = io::ErrorKind::StorageFull;
     assert_eq!(other.write_at(&[2], 4096).unwrap_err().kind(), full);
     assert_eq!(other.write_at(&[2, 2], 4095).unwrap_err().kind(), full);
-    assert_eq!(
-        other.extend(4096, 8192, Fill::Zeros).unwrap_err().kind(),
-        full
-    );
-    assert_eq!(
-        other.extend(4096, 8192, Fill::Reserve).unwrap_err().kind(),
-        full
-    );
+    assert_eq!(other.extend(4096, 8192, Fill::Zeros).unwrap_err().kind(), full);
+    assert_eq!(other.extend(4096, 8192, Fill::Reserve).unwrap_err().kind(), full);
     assert_eq!(memory.to_bytes(), vec![1; 4096]);
     other.write_at(&[3; 4096], 0).unwrap();
     memory.set_limit(None);
@@ -316,11 +292,7 @@ mod on_a_file {
         let (first, origin) = FileStorage::create(&path, 0o600).unwrap();
         assert_eq!(origin, Origin::Made);
         let second = FileStorage::open(&path, Access::ReadWrite).unwrap();
-        Pair {
-            first: Box::new(first),
-            second: Box::new(second),
-            _place: Box::new(directory),
-        }
+        Pair { first: Box::new(first), second: Box::new(second), _place: Box::new(directory) }
     }
 
     /// A name in a directory of its own.
@@ -351,11 +323,7 @@ mod on_a_file {
     /// The child's lines up to the one that says it is ready.
     fn wait_until_ready(child: &mut Child) {
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        assert!(
-            lines
-                .map(|line| line.unwrap())
-                .any(|line| line.contains("ready"))
-        );
+        assert!(lines.map(|line| line.unwrap()).any(|line| line.contains("ready")));
     }
 
     /// The numbers of this process's descriptors of the file.
@@ -365,15 +333,7 @@ mod on_a_file {
             .unwrap()
             .map(|entry| entry.unwrap().path())
             .filter(|entry| fs::read_link(entry).is_ok_and(|target| target == path))
-            .map(|entry| {
-                entry
-                    .file_name()
-                    .unwrap()
-                    .to_str()
-                    .unwrap()
-                    .parse()
-                    .unwrap()
-            })
+            .map(|entry| entry.file_name().unwrap().to_str().unwrap().parse().unwrap())
             .collect()
     }
 
@@ -381,9 +341,7 @@ mod on_a_file {
     fn at_once<T: Send + 'static>(open: impl FnOnce() -> T + Send + 'static) -> T {
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || sender.send(open()));
-        receiver
-            .recv_timeout(Duration::from_secs(20))
-            .expect("an answer at once")
+        receiver.recv_timeout(Duration::from_secs(20)).expect("an answer at once")
     }
 
     #[test]
@@ -393,10 +351,7 @@ mod on_a_file {
         assert_eq!(storage.status().unwrap().links, 1);
         fs::remove_file(&path).unwrap();
         assert_eq!(storage.status().unwrap().links, 0);
-        assert_eq!(
-            storage.reopen().unwrap_err().kind(),
-            io::ErrorKind::NotFound
-        );
+        assert_eq!(storage.reopen().unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]
@@ -426,24 +381,14 @@ mod on_a_file {
         let numbers: Vec<u8> = (0..=255).collect();
         storage.write_at(&numbers, 4090).unwrap();
         storage.write_at(&[9; 3], 90_000).unwrap();
-        for (offset, len) in [
-            (0, 100),
-            (8, 0),
-            (4088, 258),
-            (4096, 1),
-            (4096, 7),
-            (89_992, 11),
-        ] {
+        for (offset, len) in [(0, 100), (8, 0), (4088, 258), (4096, 1), (4096, 7), (89_992, 11)] {
             let (mut mapped, mut read) = (vec![b'?'; len], vec![0; len]);
             assert!(map.copy_out(&mut mapped, offset));
             assert_eq!(storage.read_at(&mut read, offset).unwrap(), len);
             assert_eq!(mapped, read, "{len} bytes from {offset}");
         }
         let other = FileStorage::open(&path, Access::ReadOnly).unwrap();
-        let second_map = other
-            .map(1)
-            .unwrap()
-            .expect("a file open for reading can be mapped");
+        let second_map = other.map(1).unwrap().expect("a file open for reading can be mapped");
         storage.write_at(b"later", 16).unwrap();
         for map in [map, second_map] {
             let mut bytes = [0; 5];
@@ -482,21 +427,10 @@ mod on_a_file {
     #[test]
     fn a_pipe_a_socket_a_device_and_a_directory_are_refused_at_once() {
         let (directory, pipe) = place();
-        assert!(
-            Command::new("mkfifo")
-                .arg(&pipe)
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         let socket = directory.path().join("socket");
         let _listener = UnixListener::bind(&socket).unwrap();
-        let others = [
-            pipe,
-            socket,
-            directory.path().to_owned(),
-            PathBuf::from("/dev/null"),
-        ];
+        let others = [pipe, socket, directory.path().to_owned(), PathBuf::from("/dev/null")];
         for path in others {
             let results = at_once(move || {
                 [
@@ -517,17 +451,11 @@ mod on_a_file {
         let link = directory.path().join("link");
         symlink(&path, &link).unwrap();
         let dangling = FileStorage::create(&link, 0o600);
-        assert!(
-            matches!(dangling, Err(OpenError::SymbolicLink)),
-            "{dangling:?}"
-        );
+        assert!(matches!(dangling, Err(OpenError::SymbolicLink)), "{dangling:?}");
         assert!(!path.exists(), "nothing was made through the link");
         made(&path).write_at(b"here", 0).unwrap();
         let existing = FileStorage::create(&link, 0o600);
-        assert!(
-            matches!(existing, Err(OpenError::SymbolicLink)),
-            "{existing:?}"
-        );
+        assert!(matches!(existing, Err(OpenError::SymbolicLink)), "{existing:?}");
         let storage = FileStorage::open(&link, Access::ReadOnly).unwrap();
         assert_eq!(storage.status().unwrap().len, 4);
         assert_eq!(storage.reopen().unwrap().unwrap().status().unwrap().len, 4);
@@ -539,10 +467,7 @@ mod on_a_file {
         let storage = made(&path);
         fs::rename(&path, directory.path().join("moved")).unwrap();
         symlink("moved", &path).unwrap();
-        assert_eq!(
-            storage.reopen().unwrap_err().kind(),
-            io::ErrorKind::InvalidInput
-        );
+        assert_eq!(storage.reopen().unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 
     #[test]
@@ -563,19 +488,13 @@ mod on_a_file {
             assert_eq!(origin, Origin::Made);
             storage.write_at(b"content", 0).unwrap();
             storage.sync_name().unwrap();
-            assert_eq!(
-                fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
-                mode
-            );
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, mode);
         }
         let path = directory.path().join("660");
         let (found, origin) = FileStorage::create(&path, 0o600).unwrap();
         assert_eq!(origin, Origin::Found);
         assert_eq!(found.status().unwrap().len, 7);
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
-            0o660
-        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o660);
     }
 
     #[test]
@@ -661,10 +580,7 @@ mod on_a_file {
         let (_directory, path) = place();
         let storage = made(&path);
         let name = "another_process_is_kept_out_named_as_holder_and_its_locks_die_with_it";
-        let mut child = in_a_child(name, &path)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = in_a_child(name, &path).stdout(Stdio::piped()).spawn().unwrap();
         wait_until_ready(&mut child);
         assert!(!storage.try_lock(LockName::Writer).unwrap());
         assert!(!storage.try_lock(LockName::Sync).unwrap());
@@ -684,20 +600,11 @@ mod on_a_file {
         let too_large = io::ErrorKind::FileTooLarge;
         if let Some(path) = child_path() {
             let storage = FileStorage::open(path, Access::ReadWrite).unwrap();
-            let limit = Rlimit {
-                current: Some(100_000),
-                maximum: Some(100_000),
-            };
+            let limit = Rlimit { current: Some(100_000), maximum: Some(100_000) };
             setrlimit(Resource::Fsize, limit).unwrap();
             // Even within the file a write beyond the limit would be deadly.
-            assert_eq!(
-                storage.write_at(b"x", 150_000).unwrap_err().kind(),
-                too_large
-            );
-            assert_eq!(
-                storage.write_at(b"xx", 99_999).unwrap_err().kind(),
-                too_large
-            );
+            assert_eq!(storage.write_at(b"x", 150_000).unwrap_err().kind(), too_large);
+            assert_eq!(storage.write_at(b"xx", 99_999).unwrap_err().kind(), too_large);
             storage.write_at(b"x", 99_999).unwrap();
             for fill in [Fill::Zeros, Fill::Reserve] {
                 let error = storage.extend(200_000, 300_000, fill).unwrap_err();
@@ -739,18 +646,9 @@ mod on_a_file {
         assert_eq!(id[..4], [0, 0x11, 0x22, 0x33]);
         assert_eq!(id[15], 0xff);
         assert_eq!(parse_boot_id(b""), None);
-        assert_eq!(
-            parse_boot_id(b"00112233-4455-6677-8899-aabbccddeef\n"),
-            None
-        );
-        assert_eq!(
-            parse_boot_id(b"00112233-4455-6677-8899-aabbccddeeff0\n"),
-            None
-        );
-        assert_eq!(
-            parse_boot_id(b"00112233-4455-6677-8899-aabbccddeefg\n"),
-            None
-        );
+        assert_eq!(parse_boot_id(b"00112233-4455-6677-8899-aabbccddeef\n"), None);
+        assert_eq!(parse_boot_id(b"00112233-4455-6677-8899-aabbccddeeff0\n"), None);
+        assert_eq!(parse_boot_id(b"00112233-4455-6677-8899-aabbccddeefg\n"), None);
     }
 
     #[test]
@@ -766,33 +664,15 @@ mod on_a_file {
         assert_eq!(holder(waiting), None);
         assert_eq!(holder(""), None);
         assert_eq!(holder("FLOCK\n1: FLOCK\n"), None);
-        assert_eq!(
-            holder("1: OFDLCK ADVISORY  WRITE -1 fe:00:1234 0 EOF\n"),
-            None
-        );
-        assert_eq!(
-            holder("1: POSIX  ADVISORY  WRITE 42 fe:00:1234 0 EOF\n"),
-            None
-        );
-        assert_eq!(
-            holder("1: FLOCK  ADVISORY  WRITE 42 fe:00:12345 0 EOF\n"),
-            None
-        );
-        assert_eq!(
-            holder("1: FLOCK  ADVISORY  WRITE 42 fd:00:1234 0 EOF\n"),
-            None
-        );
-        assert_eq!(
-            holder("1: FLOCK  ADVISORY  WRITE 0 fe:00:1234 0 EOF\n"),
-            None
-        );
+        assert_eq!(holder("1: OFDLCK ADVISORY  WRITE -1 fe:00:1234 0 EOF\n"), None);
+        assert_eq!(holder("1: POSIX  ADVISORY  WRITE 42 fe:00:1234 0 EOF\n"), None);
+        assert_eq!(holder("1: FLOCK  ADVISORY  WRITE 42 fe:00:12345 0 EOF\n"), None);
+        assert_eq!(holder("1: FLOCK  ADVISORY  WRITE 42 fd:00:1234 0 EOF\n"), None);
+        assert_eq!(holder("1: FLOCK  ADVISORY  WRITE 0 fe:00:1234 0 EOF\n"), None);
         let shared = "1: FLOCK  ADVISORY  READ 42 fe:00:1234 0 EOF\n";
         assert_eq!(holder(shared), Some(42));
         assert_eq!(holder(&format!("{shared}{shared}")), Some(42));
-        assert_eq!(
-            holder(&format!("{shared}{}", shared.replace("42", "43"))),
-            None
-        );
+        assert_eq!(holder(&format!("{shared}{}", shared.replace("42", "43"))), None);
     }
 
     #[test]
@@ -804,9 +684,7 @@ mod on_a_file {
         let (_directory, path) = place();
         let storage = made(&path);
         let inherited = {
-            let [descriptor] = descriptors_of(&path)[..] else {
-                panic!("one descriptor")
-            };
+            let [descriptor] = descriptors_of(&path)[..] else { panic!("one descriptor") };
             let process = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
             pidfd_getfd(process, descriptor, PidfdGetfdFlags::empty()).unwrap()
         };

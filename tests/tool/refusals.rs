@@ -61,7 +61,10 @@ const OPENING: [&[&str]; 10] = [
 /// that are right.
 fn with_header_field(name: &str, value: u32) -> Vec<u8> {
     let f = Fixture::new();
-    let header = &cloakroom::format::layout()[0];
+    let mut structures = cloakroom::format::layout().iter();
+    let header = structures
+        .find(|structure| structure.name == "static header")
+        .unwrap();
     let offset = header
         .fields
         .iter()

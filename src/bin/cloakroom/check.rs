@@ -22,7 +22,8 @@ Example: cloakroom check FILE && cp FILE backup
 Exit code 1 if there is damage: something lost or contradictory. Notes are harmless.
 With --json: {\"sound\": true or false, \"damage\": [{\"offset\": NUMBER, \"what\": TEXT}, ...],
 \"notes\": [the same], \"sessions\": NUMBER, \"expired\": NUMBER, \"removed\": NUMBER,
-\"live_bytes\": NUMBER, \"superseded_bytes\": NUMBER, \"free_bytes\": NUMBER}";
+\"live_bytes\": NUMBER, \"superseded_bytes\": NUMBER, \"free_bytes\": NUMBER,
+\"omitted\": NUMBER of findings that are counted and not listed}";
 
 pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
     let report = Container::open_read_only(&args.file, Options::new())?.check()?;
@@ -50,6 +51,7 @@ fn object(report: &Report) -> Object {
         .number("live_bytes", report.live_bytes)
         .number("superseded_bytes", report.superseded_bytes)
         .number("free_bytes", report.free_bytes)
+        .number("omitted", report.omitted)
 }
 
 fn print(report: &Report, out: &mut Output) -> Result<(), crate::Failure> {
@@ -58,6 +60,9 @@ fn print(report: &Report, out: &mut Output) -> Result<(), crate::Failure> {
     }
     for finding in &report.notes {
         out.line(&format!("note: {finding}"))?;
+    }
+    if report.omitted > 0 {
+        out.line(&format!("and {} more", report.omitted))?;
     }
     let verdict = match report.damage.len() {
         0 => "sound".to_owned(),

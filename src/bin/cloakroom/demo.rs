@@ -28,6 +28,8 @@ use serde_json::Value;
 use self::crowd::{Crowd, Tally};
 use self::worker::{SESSIONS, session_id, value_for};
 pub(crate) use self::worker::{WorkerArgs, work};
+use crate::escape::visible;
+use crate::units::{count, size};
 
 const WORKERS: usize = 8;
 const KILLS: u32 = 5;
@@ -184,14 +186,14 @@ fn contents(
     let info = container.info()?;
     let check = container.check()?;
     text += &format!(
-        "  {} sessions in a file of {} KiB, of which {} KiB are their records\n",
-        grouped(info.sessions),
-        grouped(info.length / 1024),
-        grouped(check.live_bytes / 1024),
+        "  {} sessions in a file of {}, of which {} are their records\n",
+        grouped(check.sessions),
+        size(info.length),
+        size(check.live_bytes),
     );
-    text += &match (check.is_sound(), check.notes.len()) {
+    text += &match (check.is_sound(), check.notes.len() as u64) {
         (true, 0) => "  check: sound\n".to_owned(),
-        (true, notes) => format!("  check: sound, {notes} notes (space that a kill leaked)\n"),
+        (true, notes) => format!("  check: sound, {} (harmless)\n", count(notes, "note")),
         (false, _) => "  check: damaged\n".to_owned(),
     };
     problems.extend(
@@ -295,15 +297,14 @@ fn shown(name: impl AsRef<OsStr>) -> String {
     if name.chars().all(plain) {
         return name.into_owned();
     }
-    let quoted: String = name.chars().filter(|c| !c.is_control()).collect();
-    format!("'{}'", quoted.replace('\'', r"'\''"))
+    visible(&format!("'{}'", name.replace('\'', r"'\''"))).into_owned()
 }
 
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

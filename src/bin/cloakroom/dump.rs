@@ -19,8 +19,8 @@ const HELP: &str = "\
 Examples: cloakroom dump FILE > backup.ndjson
           cloakroom dump OLD | cloakroom restore NEW
 Each line, with or without --json: {\"id\": TEXT, \"version\": TEXT, \"created_ms\": NUMBER,
-\"saved_ms\": NUMBER, \"deadline_ms\": NUMBER or null, \"value\": JSON}; \"id_hex\" instead of \"id\"
-if it is not UTF-8, \"value_hex\" instead of \"value\" if that is not JSON.
+\"saved_ms\": NUMBER, \"deadline_ms\": NUMBER or null, \"value\": JSON}; \"id_hex\" instead of
+\"id\" if it is not UTF-8, \"value_hex\" instead of \"value\" if that is not JSON.
 Sessions that others save meanwhile may or may not be in it. Exit code 1 if some sessions are
 damaged; the others are printed.";
 

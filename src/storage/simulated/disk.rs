@@ -95,12 +95,7 @@ impl World {
         let mount = self.process(process)?.mount?;
         let mut boot = [0; 16];
         SimulatedRng::new(self.boot).fill(&mut boot);
-        Some(View {
-            boot,
-            mount,
-            device: 1,
-            inode: self.inode,
-        })
+        Some(View { boot, mount, device: 1, inode: self.inode })
     }
 
     fn cut(&mut self, choices: &[usize]) {
@@ -144,11 +139,7 @@ impl State {
 
     /// Whoever writes without the lock breaks the protocol, whatever comes of it.
     pub(super) fn may_write(&mut self, process: ProcessId) -> bool {
-        self.unlocked_writes
-            || self
-                .world
-                .writer
-                .is_some_and(|holder| holder.process == process)
+        self.unlocked_writes || self.world.writer.is_some_and(|holder| holder.process == process)
     }
 }
 
@@ -159,9 +150,7 @@ pub struct Snapshot(World);
 
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Snapshot")
-            .field("len", &self.0.medium.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Snapshot").field("len", &self.0.medium.len()).finish_non_exhaustive()
     }
 }
 
@@ -225,14 +214,7 @@ impl SimulatedDisk {
         let process = ProcessId(state.next_process);
         state.next_process += 1;
         let pid = 1000 + process.0;
-        state.world.processes.insert(
-            process,
-            Process {
-                pid,
-                mount: Some(1),
-                maps: true,
-            },
-        );
+        state.world.processes.insert(process, Process { pid, mount: Some(1), maps: true });
         process
     }
 
@@ -242,10 +224,7 @@ impl SimulatedDisk {
         let open = state.next_open;
         state.next_open += 1;
         state.opens.insert(open);
-        let pid = state
-            .world
-            .process(process)
-            .map_or(0, |process| process.pid);
+        let pid = state.world.process(process).map_or(0, |process| process.pid);
         drop(state);
         SimulatedStorage::new(self.clone(), process, open, pid)
     }
@@ -356,10 +335,7 @@ impl SimulatedDisk {
     /// newest.
     pub fn power_cut_with(&self, choose: &mut dyn FnMut(u64, usize) -> usize) {
         let undecided = self.dirty_lines();
-        let choices: Vec<_> = undecided
-            .iter()
-            .map(|(line, n)| choose(*line, *n))
-            .collect();
+        let choices: Vec<_> = undecided.iter().map(|(line, n)| choose(*line, *n)).collect();
         self.state().world.cut(&choices);
     }
 
@@ -448,11 +424,7 @@ impl SimulatedDisk {
 
     /// Takes what the log has, and goes on with it.
     pub fn take_log(&self) -> Vec<Call> {
-        self.state()
-            .log
-            .as_mut()
-            .map(std::mem::take)
-            .unwrap_or_default()
+        self.state().log.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Announces a call: the guard if it may proceed, an error if not.
@@ -475,11 +447,7 @@ impl SimulatedDisk {
         operation: Operation,
     ) -> io::Result<(MutexGuard<'_, State>, Option<io::ErrorKind>)> {
         let mut state = self.living(process)?;
-        let call = Call {
-            process,
-            operation,
-            index: state.calls,
-        };
+        let call = Call { process, operation, index: state.calls };
         state.calls += 1;
         if let Some(log) = &mut state.log {
             log.push(call);

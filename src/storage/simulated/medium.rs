@@ -155,20 +155,12 @@ impl Medium {
         let (number, from) = (offset as usize / PAGE, offset as usize % PAGE);
         let to = from + bytes.len();
         let base = number as u64 * LINES_PER_PAGE;
-        let rewritten = self
-            .stale
-            .range(base..base + LINES_PER_PAGE)
-            .next()
-            .is_some();
+        let rewritten = self.stale.range(base..base + LINES_PER_PAGE).next().is_some();
         let page = &mut self.pages[number];
         if page[from..to] == *bytes && !rewritten {
             return;
         }
-        let lines = if rewritten {
-            0..PAGE / LINE
-        } else {
-            from / LINE..to.div_ceil(LINE)
-        };
+        let lines = if rewritten { 0..PAGE / LINE } else { from / LINE..to.div_ceil(LINE) };
         let before = page[lines.start * LINE..lines.end * LINE].to_vec();
         Arc::make_mut(page)[from..to].copy_from_slice(bytes);
         for (line, was) in lines.zip(before.chunks_exact(LINE)) {
@@ -184,19 +176,12 @@ impl Medium {
         // Equal images are one image; and a clean line that the disk has already
         // as it is now stays clean.
         match Arc::make_mut(&mut self.dirty).entry(line) {
-            Entry::Occupied(images) if *was != is => images.into_mut().push(Image {
-                write: self.writes,
-                bytes: is,
-            }),
+            Entry::Occupied(images) if *was != is => {
+                images.into_mut().push(Image { write: self.writes, bytes: is })
+            }
             Entry::Vacant(images) if on_disk != is => {
-                let base = Image {
-                    write: 0,
-                    bytes: on_disk,
-                };
-                let latest = Image {
-                    write: self.writes,
-                    bytes: is,
-                };
+                let base = Image { write: 0, bytes: on_disk };
+                let latest = Image { write: self.writes, bytes: is };
                 images.insert(vec![base, latest]);
             }
             _ => {}
@@ -208,8 +193,7 @@ impl Medium {
         if to > self.len() {
             self.writes += 1;
             self.lengths.push((self.writes, to));
-            self.pages
-                .resize((to as usize).div_ceil(PAGE), Arc::new([0; PAGE]));
+            self.pages.resize((to as usize).div_ceil(PAGE), Arc::new([0; PAGE]));
         }
     }
 
@@ -267,10 +251,7 @@ impl Medium {
     /// The lines a cut would decide about, with the number of their images, in
     /// order; the length last.
     pub(super) fn undecided(&self) -> Vec<(u64, usize)> {
-        let lines = self
-            .dirty
-            .iter()
-            .map(|(line, images)| (*line, images.len()));
+        let lines = self.dirty.iter().map(|(line, images)| (*line, images.len()));
         let length = (self.lengths.len() > 1).then_some((LENGTH, self.lengths.len()));
         lines.chain(length).collect()
     }
@@ -322,11 +303,7 @@ impl Medium {
     /// and the cache shows it.
     pub(super) fn cut(&mut self, choices: &[usize]) {
         let chosen = |nth: usize, images: usize| {
-            choices
-                .get(nth)
-                .copied()
-                .unwrap_or(0)
-                .min(images.saturating_sub(1))
+            choices.get(nth).copied().unwrap_or(0).min(images.saturating_sub(1))
         };
         let dirty = std::mem::take(&mut self.dirty);
         let length = self.lengths[chosen(dirty.len(), self.lengths.len())].1;

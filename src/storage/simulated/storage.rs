@@ -27,12 +27,7 @@ pub struct SimulatedStorage {
 
 impl SimulatedStorage {
     pub(super) fn new(disk: SimulatedDisk, process: ProcessId, open: u64, pid: u32) -> Self {
-        Self {
-            disk,
-            process,
-            open,
-            opened_as: pid,
-        }
+        Self { disk, process, open, opened_as: pid }
     }
 
     /// The disk it is on.
@@ -74,11 +69,7 @@ impl SimulatedStorage {
         if begun.is_some() {
             state.world.medium.credit(mark);
             state.syncs += 1;
-        } else if state
-            .world
-            .lock(LockName::Writer)
-            .is_some_and(|h| h.process == self.process)
-        {
+        } else if state.world.lock(LockName::Writer).is_some_and(|h| h.process == self.process) {
             state.syncs_under_lock += 1;
         }
         Ok(mark)
@@ -88,10 +79,7 @@ impl SimulatedStorage {
 impl Storage for SimulatedStorage {
     fn status(&self) -> io::Result<Status> {
         let state = self.enter(Operation::Status)?;
-        Ok(Status {
-            len: state.world.medium.len(),
-            links: state.world.links,
-        })
+        Ok(Status { len: state.world.medium.len(), links: state.world.links })
     }
 
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -126,10 +114,7 @@ impl Storage for SimulatedStorage {
     fn extend(&self, from: u64, to: u64, fill: Fill) -> io::Result<()> {
         let mut state = self.enter_writing(Operation::Extend { from, to })?;
         if state.world.capacity.is_some_and(|capacity| to > capacity) {
-            return Err(io::Error::new(
-                io::ErrorKind::StorageFull,
-                "simulated disk full",
-            ));
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "simulated disk full"));
         }
         state.world.medium.extend(to);
         drop(state);
@@ -151,41 +136,23 @@ impl Storage for SimulatedStorage {
 
     fn map(&self, len: u64) -> io::Result<Option<Arc<dyn ReadMap>>> {
         let mut state = self.enter(Operation::Map { len })?;
-        if !state
-            .world
-            .process(self.process)
-            .is_some_and(|process| process.maps)
-        {
+        if !state.world.process(self.process).is_some_and(|process| process.maps) {
             return Ok(None);
         }
-        Ok(Some(Arc::new(SimulatedMap {
-            disk: self.disk.clone(),
-            process: self.process,
-            len,
-        })))
+        Ok(Some(Arc::new(SimulatedMap { disk: self.disk.clone(), process: self.process, len })))
     }
 
     fn try_lock(&self, lock: LockName) -> io::Result<bool> {
         let mut state = self.enter(Operation::TryLock(lock))?;
-        let pid = state
-            .world
-            .process(self.process)
-            .map_or(0, |process| process.pid);
-        let me = Holder {
-            process: self.process,
-            open: self.open,
-            pid,
-        };
+        let pid = state.world.process(self.process).map_or(0, |process| process.pid);
+        let me = Holder { process: self.process, open: self.open, pid };
         let holder = state.world.lock(lock).get_or_insert(me);
         Ok(holder.open == self.open)
     }
 
     fn unlock(&self, lock: LockName) -> io::Result<()> {
         let mut state = self.enter(Operation::Unlock(lock))?;
-        state
-            .world
-            .lock(lock)
-            .take_if(|holder| holder.open == self.open);
+        state.world.lock(lock).take_if(|holder| holder.open == self.open);
         Ok(())
     }
 
@@ -205,10 +172,7 @@ impl Storage for SimulatedStorage {
 
     fn process_id(&self) -> u32 {
         let mut state = self.disk.state();
-        state
-            .world
-            .process(self.process)
-            .map_or(self.opened_as, |process| process.pid)
+        state.world.process(self.process).map_or(self.opened_as, |process| process.pid)
     }
 
     fn now_ms(&self) -> u64 {
@@ -240,11 +204,7 @@ impl Drop for SimulatedStorage {
         let mut state = self.disk.state();
         state.opens.remove(&self.open);
         // After a fork the parent has the file open still, and so keeps the lock.
-        if state
-            .world
-            .process(self.process)
-            .is_none_or(|process| process.pid == self.opened_as)
-        {
+        if state.world.process(self.process).is_none_or(|process| process.pid == self.opened_as) {
             state.world.release_open(self.open);
         }
     }
@@ -265,15 +225,10 @@ impl ReadMap for SimulatedMap {
 
     fn copy_out(&self, bytes: &mut [u8], offset: u64) -> bool {
         if !offset.is_multiple_of(8) {
-            engine_bug(format!(
-                "a copy out of a map at {offset}, which is not a multiple of 8"
-            ));
+            engine_bug(format!("a copy out of a map at {offset}, which is not a multiple of 8"));
             return false;
         }
-        if offset
-            .checked_add(bytes.len() as u64)
-            .is_none_or(|end| end > self.len)
-        {
+        if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > self.len) {
             return false;
         }
         for (at, len) in parts(offset, bytes.len()) {

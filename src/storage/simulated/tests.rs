@@ -209,27 +209,18 @@ fn a_kill_frees_locks_and_so_does_a_drop() {
     let (disk, process, storage) = disk_with(1);
     let next = disk.open(disk.spawn());
     assert!(storage.try_lock(LockName::Sync).unwrap());
-    assert!(
-        storage.try_lock(LockName::Sync).unwrap(),
-        "it is ours already"
-    );
+    assert!(storage.try_lock(LockName::Sync).unwrap(), "it is ours already");
     assert!(!next.try_lock(LockName::Writer).unwrap());
     next.unlock(LockName::Writer).unwrap();
     assert_eq!(disk.holder(LockName::Writer), Some(process));
     assert_eq!(next.lock_holder(), Some(storage.process_id()));
     let sibling = storage.reopen().unwrap().unwrap();
-    assert!(
-        !sibling.try_lock(LockName::Sync).unwrap(),
-        "a lock belongs to one open"
-    );
+    assert!(!sibling.try_lock(LockName::Sync).unwrap(), "a lock belongs to one open");
     disk.kill(process);
     assert!(next.try_lock(LockName::Writer).unwrap());
     assert!(next.try_lock(LockName::Sync).unwrap());
     drop(storage);
-    assert!(
-        disk.holder(LockName::Writer).is_some(),
-        "the dead give back nothing of others"
-    );
+    assert!(disk.holder(LockName::Writer).is_some(), "the dead give back nothing of others");
     drop(next);
     assert_eq!(disk.holder(LockName::Writer), None);
 }
@@ -294,20 +285,8 @@ fn a_write_over_several_pages_may_stop_between_them() {
     assert_eq!(bytes.iter().filter(|byte| **byte == 1).count(), 2048);
     assert_eq!((bytes[4095], bytes[4096]), (1, 0));
     let log: Vec<_> = disk.take_log().iter().map(|call| call.operation).collect();
-    let first = Operation::Write {
-        offset: 2048,
-        len: 2048,
-    };
-    assert_eq!(
-        log,
-        [
-            first,
-            Operation::Write {
-                offset: 4096,
-                len: 4096
-            }
-        ]
-    );
+    let first = Operation::Write { offset: 2048, len: 2048 };
+    assert_eq!(log, [first, Operation::Write { offset: 4096, len: 4096 }]);
 }
 
 #[test]
@@ -433,10 +412,7 @@ fn calls_fail_as_the_script_says() {
     assert!(storage.status().is_ok());
     disk.fail_at(0, ErrorKind::StorageFull, Failing::FromThenOn);
     for _ in 0..3 {
-        assert_eq!(
-            storage.write_at(&[1], 0).unwrap_err().kind(),
-            ErrorKind::StorageFull
-        );
+        assert_eq!(storage.write_at(&[1], 0).unwrap_err().kind(), ErrorKind::StorageFull);
     }
     disk.clear_script();
     storage.write_at(&[1], 0).unwrap();

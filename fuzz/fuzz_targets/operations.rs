@@ -1,0 +1,222 @@
+//! Any operations in any order answer as a hash map would.
+//!
+//! The container is opened again and again, by one handle or by two, with all
+//! kinds of options; its storage is full from time to time. At the end it is
+//! sound.
+
+#![no_main]
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use arbitrary::Arbitrary;
+use cloakroom::storage::MemoryStorage;
+use cloakroom::{
+    ByteContainer, Change, Durability, ErrorKind, Options, Outcome, Result, Updated, Version,
+};
+use libfuzzer_sys::fuzz_target;
+
+#[derive(Arbitrary, Debug)]
+enum Operation {
+    Save(u8, u16),
+    SaveLarge(u8, u32),
+    /// So many sessions of ids that nothing else uses.
+    SaveMany(u8),
+    RemoveMany(u8),
+    Create(u8, u16),
+    Replace(u8, u16),
+    SaveIf {
+        id: u8,
+        current: bool,
+        len: u16,
+    },
+    Append(u8, u8),
+    RemoveInUpdate(u8),
+    Remove(u8),
+    Touch(u8, Deadline),
+    Sync,
+    Walk,
+    Reopen {
+        second: bool,
+        durable: bool,
+    },
+    Swap,
+    Fill,
+    Free,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Deadline {
+    Never,
+    Past,
+    Future,
+}
+
+type Id = (u8, u16);
+
+struct Run {
+    storage: MemoryStorage,
+    handles: Vec<ByteContainer>,
+    model: HashMap<Id, (Vec<u8>, Version)>,
+    stale: Option<Version>,
+}
+
+fuzz_target!(|operations: Vec<Operation>| {
+    let storage = MemoryStorage::new();
+    let container = ByteContainer::create_on(Box::new(storage.share()), Options::new());
+    let mut run =
+        Run { storage, handles: vec![container.unwrap()], model: HashMap::new(), stale: None };
+    for operation in operations {
+        run.step(operation);
+    }
+    run.storage.set_limit(None);
+    run.walk();
+    run.handles.clear();
+    let container = ByteContainer::open_on(Box::new(run.storage.share()), Options::new()).unwrap();
+    let report = container.check().unwrap();
+    assert!(report.is_sound(), "{:#?}", report.damage);
+    assert_eq!(report.sessions, run.model.len() as u64);
+});
+
+impl Run {
+    fn step(&mut self, operation: Operation) {
+        let container = &self.handles[0];
+        match operation {
+            Operation::Save(id, len) => self.save((id, 0), usize::from(len)),
+            Operation::SaveLarge(id, len) => self.save((id, 0), len as usize % (1 << 18)),
+            Operation::SaveMany(count) => {
+                for number in 0..u16::from(count) * 4 {
+                    self.save((count, number + 1), usize::from(number % 64));
+                }
+            }
+            Operation::RemoveMany(count) => {
+                for number in 0..u16::from(count) * 4 {
+                    self.remove((count, number + 1));
+                }
+            }
+            Operation::Create(id, len) => {
+                let saved = value((id, 1), len.into());
+                let outcome = container.create_session(key((id, 0)), &saved);
+                let expected = !self.model.contains_key(&(id, 0));
+                self.settle((id, 0), saved, outcome, expected);
+            }
+            Operation::Replace(id, len) => {
+                let saved = value((id, 2), len.into());
+                let outcome = container.replace(key((id, 0)), &saved);
+                let expected = self.model.contains_key(&(id, 0));
+                self.settle((id, 0), saved, outcome, expected);
+            }
+            Operation::SaveIf { id, current, len } => {
+                let known = self.model.get(&(id, 0)).map(|(_, version)| *version);
+                let asked = if current { known } else { self.stale };
+                let Some(asked) = asked else { return };
+                let saved = value((id, 3), len.into());
+                let outcome = container.save_if(key((id, 0)), asked, &saved);
+                self.settle((id, 0), saved, outcome, known == Some(asked));
+            }
+            Operation::Append(id, len) => {
+                let mut saved = Vec::new();
+                let updated = container.update(key((id, 0)), |session| {
+                    saved = session.map(|session| session.value.to_vec()).unwrap_or_default();
+                    saved.extend(value((id, 4), len.into()));
+                    Change::Save(saved.clone())
+                });
+                match updated {
+                    Ok(Updated::Saved(version)) => self.keep((id, 0), saved, version),
+                    other => assert!(is_full(other.as_ref()), "{other:?}"),
+                }
+            }
+            Operation::RemoveInUpdate(id) => {
+                let updated = container.update(key((id, 0)), |_| Change::Remove);
+                assert_eq!(updated.unwrap(), Updated::Removed);
+                self.model.remove(&(id, 0));
+            }
+            Operation::Remove(id) => self.remove((id, 0)),
+            Operation::Touch(id, deadline) => {
+                let deadline = match deadline {
+                    Deadline::Never => None,
+                    Deadline::Past => Some(1),
+                    Deadline::Future => Some(1 << 47),
+                };
+                let touched = container.touch(key((id, 0)), deadline).unwrap();
+                assert_eq!(touched, self.model.contains_key(&(id, 0)));
+                if deadline == Some(1) {
+                    self.model.remove(&(id, 0));
+                }
+            }
+            Operation::Sync => container.sync().unwrap(),
+            Operation::Walk => self.walk(),
+            Operation::Reopen { second, durable } => {
+                let durability = match durable {
+                    true => Durability::Durable,
+                    false => Durability::Interval(Duration::ZERO),
+                };
+                let options = Options::new().durability(durability);
+                let handle = ByteContainer::open_on(Box::new(self.storage.share()), options);
+                self.handles.truncate(usize::from(second));
+                self.handles.insert(0, handle.unwrap());
+            }
+            Operation::Swap => self.handles.rotate_left(1),
+            Operation::Fill => {
+                let len = self.storage.to_bytes().len();
+                self.storage.set_limit(Some(len as u64));
+            }
+            Operation::Free => self.storage.set_limit(None),
+        }
+    }
+
+    fn save(&mut self, id: Id, len: usize) {
+        let saved = value(id, len);
+        match self.handles[0].save(key(id), &saved) {
+            Ok(version) => self.keep(id, saved, version),
+            error => assert!(is_full(error.as_ref()), "{error:?}"),
+        }
+    }
+
+    fn settle(&mut self, id: Id, saved: Vec<u8>, outcome: Result<Outcome>, expected: bool) {
+        match outcome {
+            Ok(Outcome::Saved(version)) if expected => self.keep(id, saved, version),
+            Ok(Outcome::Conflict) if !expected => {}
+            other => assert!(expected && is_full(other.as_ref()), "{other:?}"),
+        }
+    }
+
+    fn keep(&mut self, id: Id, saved: Vec<u8>, version: Version) {
+        let loaded = self.handles[0].load(key(id)).unwrap().unwrap();
+        assert!(loaded.value == saved && loaded.version == version);
+        let before = self.model.insert(id, (saved, version));
+        self.stale = before.map(|(_, version)| version).or(self.stale);
+        assert_ne!(self.stale, Some(version));
+    }
+
+    fn remove(&mut self, id: Id) {
+        let removed = self.handles[0].remove(key(id)).unwrap();
+        assert_eq!(removed, self.model.remove(&id).is_some());
+    }
+
+    fn walk(&self) {
+        let mut found = HashMap::new();
+        for item in self.handles[0].iter() {
+            let (id, session) = item.unwrap();
+            assert!(found.insert(id, session).is_none());
+        }
+        assert_eq!(found.len(), self.model.len());
+        for (id, (saved, version)) in &self.model {
+            let session = &found[&key(*id)[..]];
+            assert!(session.value == *saved && session.version == *version);
+        }
+    }
+}
+
+fn is_full<T>(result: std::result::Result<T, &cloakroom::Error>) -> bool {
+    result.is_err_and(|error| matches!(error.kind(), ErrorKind::Full(_)))
+}
+
+fn key(id: Id) -> [u8; 3] {
+    let [low, high] = id.1.to_le_bytes();
+    [id.0, low, high]
+}
+
+fn value(id: Id, len: usize) -> Vec<u8> {
+    key(id).into_iter().cycle().take(len).collect()
+}

@@ -1,0 +1,18 @@
+//! Crash tests: the real engine on a simulated disk, where processes are killed
+//! and the power is cut at any storage call.
+//!
+//! Every run is determined by its seed. `CLOAKROOM_SEED=n` runs one seed alone,
+//! `CLOAKROOM_SOAK_SECONDS=n` goes on with fresh seeds for so long.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "crash/exhaustive.rs"]
+mod exhaustive;
+#[path = "crash/history.rs"]
+mod history;
+#[path = "crash/process.rs"]
+mod process;
+#[path = "crash/random.rs"]
+mod random;
+#[path = "crash/stage.rs"]
+mod stage;
