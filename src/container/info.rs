@@ -50,7 +50,12 @@ impl OpenFile {
         let root = index.root()?;
         let mut sessions = 0;
         for number in 0..root.named() {
-            let offset = index.segment(number, &root)? + TALLY;
+            let offset = match index.segment(number, &root) {
+                Ok(segment) => segment + TALLY,
+                // A power cut may have taken a segment that does not count yet.
+                Err(_) if number >= root.segments => continue,
+                Err(error) => return Err(error),
+            };
             for _ in 0..super::index::READINGS {
                 let line = index.source.line(offset).map_err(super::index::reading)?;
                 let tally = line.and_then(|line| Tally::decode(&line, offset, index.seal));

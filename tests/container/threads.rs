@@ -1,5 +1,6 @@
 //! Many threads on one handle, and many handles in one process.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use cloakroom::{ByteContainer, Change, Durability, Options};
@@ -87,18 +88,20 @@ fn readers_see_counters_rise_and_never_fall() {
     let fixture = Fixture::file();
     let container = fixture.create(quick());
     count_up(&container, 0);
+    let done = AtomicBool::new(false);
     thread::scope(|scope| {
-        let writer = scope.spawn(|| {
+        scope.spawn(|| {
             for _ in 0..4000 {
                 count_up(&container, 0);
             }
+            done.store(true, Ordering::Relaxed);
         });
         for options in [quick(), Options::new()] {
             let reader = fixture.open_read_only(options);
-            let writer = &writer;
+            let done = &done;
             scope.spawn(move || {
                 let mut last = 0;
-                while !writer.is_finished() {
+                while !done.load(Ordering::Relaxed) {
                     let now = counter(&value(&reader, 0u64.to_le_bytes()));
                     assert!(now >= last, "{now} after {last}");
                     last = now;
@@ -113,19 +116,21 @@ fn a_session_is_never_seen_torn_while_its_size_changes() {
     let fixture = Fixture::file();
     let container = fixture.create(quick());
     container.save("visitor", &[0; 10]).unwrap();
+    let done = AtomicBool::new(false);
     thread::scope(|scope| {
-        let writer = scope.spawn(|| {
+        scope.spawn(|| {
             for round in 0..3000usize {
                 let byte = (round % 251) as u8;
                 let len = [10, 700, 5000, 100_000][round % 4] + round % 64;
                 container.save("visitor", &vec![byte; len]).unwrap();
             }
+            done.store(true, Ordering::Relaxed);
         });
         for options in [quick(), Options::new()] {
             let reader = fixture.open_read_only(options);
-            let writer = &writer;
+            let done = &done;
             scope.spawn(move || {
-                while !writer.is_finished() {
+                while !done.load(Ordering::Relaxed) {
                     let seen = value(&reader, "visitor");
                     assert!(seen.iter().all(|byte| *byte == seen[0]));
                 }

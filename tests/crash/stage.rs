@@ -4,7 +4,7 @@
 //! The observer reads through the engine's own lock-free reader, on a handle that
 //! no hook interrupts. It must never write.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use cloakroom::storage::simulated::{SimulatedDisk, Snapshot};
 use cloakroom::{ByteContainer, Durability, Options};
@@ -14,6 +14,8 @@ use crate::history::{History, Value};
 
 /// Ids that the processes fight over.
 pub(crate) const HOT_KEYS: usize = 8;
+/// Sessions that scenes leave to be saved before the index grows.
+const SESSIONS_TO_GROW: usize = 4;
 /// Lengths of values, over several extent classes and into blocks of their own.
 const LENGTHS: [usize; 8] = [40, 60, 200, 330, 700, 1200, 5000, 40_000];
 
@@ -77,40 +79,95 @@ fn crowded_ids(disk: &SimulatedDisk, count: usize) -> Vec<Vec<u8>> {
 }
 
 /// The scenes: an empty container, one about to grow from one segment, one about
-/// to grow from three, and one where probes are long.
+/// to grow from several, and one where probes are long.
 pub(crate) fn scenes() -> Vec<Scene> {
-    let plain = |count: usize| {
-        move |_: &SimulatedDisk| -> Vec<Vec<u8>> {
-            (0..count).map(|number| format!("filler-{number}").into_bytes()).collect()
-        }
-    };
     vec![
-        scene("empty", 1, plain(0)),
-        scene("one segment, nearly full", 2, plain(616)),
-        scene("more segments", 3, plain(1190)),
-        scene("long probes", 4, |disk| crowded_ids(disk, 70)),
+        scene("empty", 1, |_, _| Vec::new()),
+        scene("one segment, nearly full", 2, |disk, container| {
+            fill(disk, container, 1, Growth::Near)
+        }),
+        scene("three segments, nearly full", 3, |disk, container| {
+            fill(disk, container, 3, Growth::Near)
+        }),
+        scene("filling", 5, |disk, container| fill(disk, container, 1, Growth::Filling)),
+        scene("settling", 6, |disk, container| fill(disk, container, 2, Growth::Settling)),
+        scene("long probes", 4, |disk, container| {
+            let ids = crowded_ids(disk, 70);
+            for id in &ids[..ids.len() - HOT_KEYS] {
+                container.save(id, &value_bytes(id, 0, 1)).unwrap();
+            }
+            container.sync().unwrap();
+            ids
+        }),
     ]
 }
 
-fn scene(name: &'static str, seed: u64, ids: impl Fn(&SimulatedDisk) -> Vec<Vec<u8>>) -> Scene {
+/// How far the growth of the index has come when a run begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Growth {
+    Near,
+    Filling,
+    Settling,
+}
+
+/// Saves sessions in an index of so many segments until it grows, or nearly so.
+fn fill(
+    disk: &SimulatedDisk,
+    container: &ByteContainer,
+    segments: u32,
+    growth: Growth,
+) -> Vec<Vec<u8>> {
+    let mut ids = Vec::new();
+    let mut before = VecDeque::new();
+    loop {
+        before.push_back(disk.snapshot());
+        if before.len() > SESSIONS_TO_GROW {
+            before.pop_front();
+        }
+        let id = format!("filler-{}", ids.len()).into_bytes();
+        container.save(&id, &value_bytes(&id, 0, 1)).unwrap();
+        ids.push(id);
+        let info = container.info().unwrap();
+        if !info.splitting {
+            // What the system has written by itself: a run begins with few lines
+            // undecided.
+            disk.write_back();
+            continue;
+        }
+        if info.segments == segments {
+            match growth {
+                Growth::Near => {
+                    disk.restore(&before[0]);
+                    ids.truncate(ids.len() - before.len());
+                }
+                // The last one may be lost: nobody has synced it.
+                Growth::Filling => ids.truncate(ids.len() - 1),
+                Growth::Settling => container.sync().unwrap(),
+            }
+            return ids;
+        }
+        for _ in 0..3 {
+            container.sync().unwrap();
+        }
+    }
+}
+
+fn scene(
+    name: &'static str,
+    seed: u64,
+    make: impl Fn(&SimulatedDisk, &ByteContainer) -> Vec<Vec<u8>>,
+) -> Scene {
     let disk = SimulatedDisk::new(seed);
-    disk.allow_unlocked_writes(false);
     let process = disk.spawn();
     let options = Options::new().durability(Durability::Never);
     let container = ByteContainer::create_on(Box::new(disk.open(process)), options).unwrap();
-    let mut all = ids(&disk);
+    let mut all = make(&disk, &container);
     let hot: Vec<Vec<u8>> = if name == "long probes" {
         all.split_off(all.len() - HOT_KEYS)
     } else {
         (0..HOT_KEYS).map(|number| format!("hot-{number}").into_bytes()).collect()
     };
-    for id in &all {
-        container.save(id, &value_bytes(id, 0, 1)).unwrap();
-    }
-    container.sync().unwrap();
-    container.sync().unwrap();
     drop(container);
-    disk.write_back();
     Scene { name, snapshot: disk.snapshot(), filler: all, hot }
 }
 
