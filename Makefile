@@ -41,7 +41,7 @@ lint:
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
 
 bench:
-	cargo bench
+	cargo bench --bench '*'
 
 fuzz:
 	@cargo +nightly fuzz --version || cargo install --locked cargo-fuzz

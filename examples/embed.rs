@@ -20,27 +20,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Container::create(&file, Options::new())?;
     let container = Container::open(&file, Options::new())?;
 
-    container.save(
-        "id-of-ada",
-        &Cart {
-            user: "ada".into(),
-            items: vec![],
-        },
-    )?;
+    container.save("id-of-ada", &Cart { user: "ada".into(), items: vec![] })?;
 
     // Other processes wait for their turn while this closure runs.
-    container.update(
-        "id-of-ada",
-        |session: Option<Session<Cart>>| match session {
-            Some(Session {
-                value: mut cart, ..
-            }) => {
-                cart.items.push("umbrella".into());
-                Change::Save(cart)
-            }
-            None => Change::Keep, // logged out meanwhile
-        },
-    )?;
+    container.update("id-of-ada", |session: Option<Session<Cart>>| match session {
+        Some(Session { value: mut cart, .. }) => {
+            cart.items.push("umbrella".into());
+            Change::Save(cart)
+        }
+        None => Change::Keep, // logged out meanwhile
+    })?;
 
     if let Some(session) = container.load::<Cart>("id-of-ada")? {
         println!("{:?}, version {}", session.value, session.version);

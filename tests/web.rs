@@ -118,15 +118,10 @@ fn one_client(server: &Server, visitors: &[Visitor], busy: &AtomicU64, number: u
 fn visit(client: &mut Client, visitor: &Visitor, page: usize, busy: &AtomicU64) -> u64 {
     for _ in 0..TRIES {
         let path = format!("{PROGRAM}/page/{page}");
-        let answer = client
-            .get(&path, Some(&format!("visitor={}", visitor.cookie)))
-            .unwrap();
+        let answer = client.get(&path, Some(&format!("visitor={}", visitor.cookie))).unwrap();
         match answer.status {
             200 => {
-                assert_eq!(
-                    answer.set_cookie, None,
-                    "a known visitor was taken for a new one"
-                );
+                assert_eq!(answer.set_cookie, None, "a known visitor was taken for a new one");
                 return count_in(&answer);
             }
             503 => busy.fetch_add(1, Ordering::Relaxed),
@@ -141,10 +136,7 @@ fn introduce(client: &mut Client) -> Visitor {
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.cache_control.as_deref(), Some("no-store"));
     let counts = Mutex::new(vec![count_in(&answer)]);
-    Visitor {
-        cookie: new_cookie(&answer),
-        counts,
-    }
+    Visitor { cookie: new_cookie(&answer), counts }
 }
 
 /// Sends what no visitor of ours would send. Returns how many sessions came of it.
@@ -177,26 +169,15 @@ fn words_around_the_cookie_do_not_matter(client: &mut Client, visitor: &Visitor)
 }
 
 fn new_cookie(answer: &Answer) -> String {
-    let cookie = answer
-        .set_cookie
-        .as_deref()
-        .expect("a new visitor gets a cookie");
+    let cookie = answer.set_cookie.as_deref().expect("a new visitor gets a cookie");
     let (value, attributes) = cookie.split_once(';').expect("a cookie with attributes");
     assert_eq!(attributes, " Path=/; HttpOnly; SameSite=Lax");
-    value
-        .strip_prefix("visitor=")
-        .expect("the cookie is named visitor")
-        .to_owned()
+    value.strip_prefix("visitor=").expect("the cookie is named visitor").to_owned()
 }
 
 fn count_in(answer: &Answer) -> u64 {
-    let line = answer
-        .body
-        .lines()
-        .next()
-        .and_then(|line| line.strip_prefix("visits: "));
-    line.and_then(|count| count.parse().ok())
-        .unwrap_or_else(|| panic!("no count: {answer:?}"))
+    let line = answer.body.lines().next().and_then(|line| line.strip_prefix("visits: "));
+    line.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("no count: {answer:?}"))
 }
 
 /// Looks at the container's directory again and again while `work` is done, and
@@ -232,21 +213,12 @@ fn every_count_is_exact(file: &Path, visitors: &[Visitor], strangers: u64) {
         let mut counts = visitor.counts.lock().unwrap().clone();
         counts.sort_unstable();
         let visits = counts.len() as u64;
-        assert_eq!(
-            counts,
-            (1..=visits).collect::<Vec<_>>(),
-            "two visits counted as one"
-        );
+        assert_eq!(counts, (1..=visits).collect::<Vec<_>>(), "two visits counted as one");
 
-        let session = container
-            .load::<serde_json::Value>(&visitor.cookie)
-            .unwrap();
+        let session = container.load::<serde_json::Value>(&visitor.cookie).unwrap();
         let kept = session.expect("the session is there").value;
         assert_eq!(kept["count"], visits);
-        assert_eq!(
-            kept["pages"].as_array().unwrap().len() as u64,
-            visits.min(5)
-        );
+        assert_eq!(kept["pages"].as_array().unwrap().len() as u64, visits.min(5));
         answered += visits;
     }
     assert!(answered >= REQUESTS as u64 + VISITORS as u64);

@@ -60,7 +60,8 @@ impl Base {
         let container = ByteContainer::create_on(Box::new(disk.open(process)), options);
         let container = container.expect("a new container");
         for number in 0..if grown { 700 } else { 24 } {
-            let value = vec![number as u8; if number < 24 { number * number * 4 } else { 9 }];
+            let value =
+                vec![number as u8; if number < 24 { [9, 300, 2000][number % 3] } else { 9 }];
             container.save(id(number), &value).expect("saved");
         }
         container.sync().expect("synced");
@@ -70,8 +71,9 @@ impl Base {
         container.touch(id(7), Some(1 << 40)).expect("touched");
         let info = container.info().expect("info");
         assert_eq!(info.splitting, grown, "{info:?}");
-        std::mem::forget(container);
+        // As it was left in the midst of life.
         let bytes = disk.bytes();
+        drop(container);
         let used = |offset: &usize| bytes[*offset..offset + LINE].iter().any(|byte| *byte != 0);
         let heads = (BLOCK..bytes.len()).step_by(BLOCK);
         let index = heads.clone().take(if grown { 3 } else { 1 });

@@ -22,8 +22,8 @@ use crate::format::{BLOCK_COUNT_MAX, BLOCK_SIZE};
 use crate::storage::Fill;
 
 /// Spare extents a handle keeps, in all and of one class.
-const SPARES_MAX: usize = 64;
-const SPARES_PER_CLASS_MAX: usize = 8;
+const SPARES_MAX: usize = 256;
+const SPARES_PER_CLASS_MAX: usize = 64;
 /// Saves after which a handle has proved to live long enough for spares.
 const SPARES_AFTER_SAVES: u32 = 8;
 /// Empty blocks looked at for one that may change its class.
@@ -276,7 +276,7 @@ impl Writer<'_> {
         if taken && lives_long && self.local().spares.keep(class, offset, generation) {
             return Ok(());
         }
-        self.release_bit(block, index)
+        self.clear_bit(block, head, index)
     }
 
     /// Takes back an extent that was given out and not used.
@@ -289,11 +289,15 @@ impl Writer<'_> {
         self.release_bit(block, 0)
     }
 
-    /// Clears a bit. In a block of an older generation bits mean nothing.
     fn release_bit(&mut self, block: u32, index: u16) -> Result<()> {
-        let Some(before) = self.block_head(block)? else {
-            return Ok(());
-        };
+        match self.block_head(block)? {
+            Some(head) => self.clear_bit(block, head, index),
+            None => Ok(()),
+        }
+    }
+
+    /// Clears a bit. In a block of an older generation bits mean nothing.
+    fn clear_bit(&mut self, block: u32, before: BlockHead, index: u16) -> Result<()> {
         if before.generation != self.control.generation || !before.bitmap.is_set(index) {
             return Ok(());
         }

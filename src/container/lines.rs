@@ -219,6 +219,7 @@ impl Writer<'_> {
             self.write(&slot.encode(mirror, seal), mirror)?;
             self.set_busy(None)?;
         }
+        self.entries_changed = true;
         self.local().published_epoch = self.control.write_epoch;
         Ok(())
     }

@@ -53,7 +53,7 @@ impl OpenFile {
         wanted: Wanted<'_>,
         value: &mut Vec<u8>,
     ) -> Result<Option<Found>> {
-        self.records.index.source.count_load();
+        self.records.index.source.count_use();
         let mut previous: Option<(Hit, u32)> = None;
         let mut torn = 0;
         for attempt in 0..ATTEMPTS {

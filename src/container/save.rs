@@ -118,8 +118,8 @@ impl Writer<'_> {
             (None, Some(entry)) => (entry.created_ms, entry.deadline_ms),
             (None, None) => (now_ms, 0),
         };
-        // Read again: to make space, a trim may have changed this very entry.
-        let before = self.entry_in(&lines)?;
+        // To make space, a trim may have changed this very entry.
+        let before = if self.entries_changed { self.entry_in(&lines)? } else { target.raw };
         let base = match before {
             Some(entry) => self.clean(&entry)?,
             None => Entry::new(key.tag),

@@ -26,7 +26,7 @@ pub(crate) struct Source {
     policy: MapPolicy,
     /// Length of the file when it was last looked at. It never shrinks.
     known_len: AtomicU64,
-    loads: AtomicU32,
+    uses: AtomicU32,
     maps: [OnceLock<Arc<dyn ReadMap>>; MAPS_MAX],
     /// Number of maps made; the last one is in use.
     map_count: AtomicUsize,
@@ -39,7 +39,7 @@ impl Source {
             storage,
             policy,
             known_len: AtomicU64::new(0),
-            loads: AtomicU32::new(0),
+            uses: AtomicU32::new(0),
             maps: std::array::from_fn(|_| OnceLock::new()),
             map_count: AtomicUsize::new(0),
             mapping: AtomicBool::new(false),
@@ -62,14 +62,14 @@ impl Source {
         self.known_len.load(Ordering::Relaxed)
     }
 
-    /// Counts a load, and makes a map when the handle has proved to live long.
+    /// Counts an operation, and makes a map when the handle has proved to live long.
     #[inline]
-    pub(crate) fn count_load(&self) {
+    pub(crate) fn count_use(&self) {
         let MapPolicy::AfterLoads(after) = self.policy else {
             return;
         };
         if self.map_count.load(Ordering::Relaxed) == 0
-            && self.loads.fetch_add(1, Ordering::Relaxed) >= after
+            && self.uses.fetch_add(1, Ordering::Relaxed) >= after
         {
             self.make_map();
         }
@@ -99,7 +99,7 @@ impl Source {
                 self.map_count.store(count + 1, Ordering::Release);
             } else if before == 0 {
                 // No maps here, or not now: ask again after as many loads.
-                self.loads.store(0, Ordering::Relaxed);
+                self.uses.store(0, Ordering::Relaxed);
             }
         }
         self.mapping.store(false, Ordering::Release);

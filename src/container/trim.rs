@@ -5,14 +5,14 @@
 //! the line becomes vacated, and is another id's only when that is durable too,
 //! so that a removed session stays removed (invariant 15).
 
-use super::lines::Lines;
+use super::index::reading;
 use super::writer::Writer;
 use crate::error::Result;
 use crate::format::entry::{Entry, Slot};
-use crate::format::segment::ENTRIES;
+use crate::format::segment::{ENTRIES, HEAD_LINES};
+use crate::format::{LINE_SIZE, PAGE_SIZE};
 
-/// Lines looked at in one go.
-const CHUNK: u32 = 64;
+const LINES_PER_PAGE: u32 = (PAGE_SIZE / LINE_SIZE as u64) as u32;
 
 /// What a trim has done and seen.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,6 +30,19 @@ pub(crate) struct Trimmed {
     waiting_bytes: u64,
 }
 
+/// Entries of one page that are about to be written, and what they were.
+#[derive(Debug, Default)]
+struct Batch {
+    changes: Vec<Change>,
+}
+
+#[derive(Debug)]
+struct Change {
+    offset: u64,
+    before: Entry,
+    after: Option<Entry>,
+}
+
 impl Writer<'_> {
     /// Trims up to `lines` lines from where this handle's last trim ended.
     pub(crate) fn trim(&mut self, lines: u32) -> Result<Trimmed> {
@@ -45,19 +58,16 @@ impl Writer<'_> {
             // always look at the same lines.
             let place = self.file.nonces.next();
             self.local().trim_segment = (place % u64::from(segments)) as u32;
-            self.local().trim_entry = (place >> 32) as u32 % ENTRIES / CHUNK * CHUNK;
+            self.local().trim_entry = page_start((place >> 32) as u32 % ENTRIES);
         }
         while trimmed.lines < goal {
             let number = self.local().trim_segment % segments;
             let first = self.local().trim_entry;
-            let count = CHUNK.min(ENTRIES - first);
-            for (offset, entry) in self.sessions_in(number, first, count)? {
-                self.trim_entry(number, offset, &entry, &mut trimmed)?;
-            }
-            trimmed.lines += count;
-            let next = first + count;
-            self.local().trim_entry = if next >= ENTRIES { 0 } else { next };
-            if next >= ENTRIES {
+            let end = page_end(first);
+            self.trim_page(number, first, end - first, &mut trimmed)?;
+            trimmed.lines += end - first;
+            self.local().trim_entry = if end >= ENTRIES { 0 } else { end };
+            if end >= ENTRIES {
                 self.local().trim_segment = (number + 1) % segments;
             }
         }
@@ -65,57 +75,121 @@ impl Writer<'_> {
         Ok(trimmed)
     }
 
-    fn trim_entry(
+    /// Trims the entries of one page: one write for all of them, then what they
+    /// no longer name is released. A kill in between leaks bits.
+    fn trim_page(
         &mut self,
         number: u32,
-        offset: u64,
-        entry: &Entry,
+        first: u32,
+        count: u32,
         trimmed: &mut Trimmed,
     ) -> Result<()> {
+        let mut batch = Batch::default();
+        for (offset, entry) in self.sessions_in(number, first, count)? {
+            if let Some(after) = self.trim_of(number, &entry, trimmed)? {
+                let change = Change { offset, before: entry, after };
+                match self.homes(entry.tag).1 {
+                    None => batch.changes.push(change),
+                    Some(_) => self.put_trimmed(&change, trimmed)?,
+                }
+            }
+        }
+        self.write_batch(&batch)?;
+        for change in &batch.changes {
+            self.settle(change, trimmed)?;
+        }
+        Ok(())
+    }
+
+    /// What an entry trims to, if anything; `Some(None)` is a vacated line.
+    fn trim_of(
+        &self,
+        number: u32,
+        entry: &Entry,
+        trimmed: &mut Trimmed,
+    ) -> Result<Option<Option<Entry>>> {
         let size = entry.class.map_or(0, |class| self.file.records.classes.size(class) as u64);
         trimmed.live_bytes += size;
         trimmed.named_bytes += size;
         let superseded = u64::from(entry.old != entry.cur && !entry.old.is_nothing())
             + u64::from(!entry.mid.is_nothing());
         if self.homes(entry.tag).0 != number {
-            return Ok(());
+            return Ok(None);
         }
         let clean = self.clean(entry)?;
-        let durable = self.control.is_durable(clean.epoch);
-        if !durable {
+        if !self.control.is_durable(clean.epoch) {
             trimmed.waiting_bytes += superseded * size.max(256);
             trimmed.named_bytes += superseded * size;
-            return Ok(());
+            return Ok(None);
         }
-        let after = if clean.cur.is_nothing() || clean.cur.is_tombstone() {
-            None
-        } else {
-            Some(clean.trimmed())
+        let gone = clean.cur.is_nothing() || clean.cur.is_tombstone();
+        let after = (!gone).then(|| clean.trimmed());
+        Ok((after != Some(*entry)).then_some(after))
+    }
+
+    /// Writes the changed lines of a page at once, with those between them as
+    /// they are.
+    fn write_batch(&mut self, batch: &Batch) -> Result<()> {
+        let (Some(first), Some(last)) = (batch.changes.first(), batch.changes.last()) else {
+            return Ok(());
         };
-        if after == Some(*entry) {
+        let mut page = [0; PAGE_SIZE as usize];
+        let len = (last.offset - first.offset) as usize + LINE_SIZE;
+        let Some(bytes) = page.get_mut(..len) else { return Ok(()) };
+        if !self.file.records.index.source.read(bytes, first.offset).map_err(reading)? {
             return Ok(());
         }
-        let lines = self.lines_of(entry, offset)?;
-        let Some(lines) = lines else { return Ok(()) };
-        match after {
-            Some(entry) => self.put(&lines, &Slot::Session(entry))?,
-            None => {
-                let epoch = self.control.write_epoch;
-                self.put(&lines, &Slot::Vacated { tag: entry.tag, epoch })?;
-                let sessions = if entry.cur.is_tombstone() { 0 } else { -1 };
-                self.count(entry.tag, -1, sessions)?;
+        for change in &batch.changes {
+            let start = (change.offset - first.offset) as usize;
+            let line = self.slot_after(change).encode(change.offset, self.seal());
+            if let Some(place) = bytes.get_mut(start..start + LINE_SIZE) {
+                place.copy_from_slice(&line);
             }
         }
-        self.release_dropped(entry, after.as_ref())?;
-        trimmed.freed |= superseded > 0 || after.is_none();
+        self.write(bytes, first.offset)?;
+        self.entries_changed = true;
+        self.local().published_epoch = self.control.write_epoch;
         Ok(())
     }
 
-    /// The lines of an entry found at `offset`, if that is where a probe finds
-    /// it.
-    fn lines_of(&self, entry: &Entry, offset: u64) -> Result<Option<Lines>> {
-        let spots = self.locate(entry.tag)?;
-        let found = spots.counts.hit.is_some_and(|hit| hit.offset == offset);
-        Ok(if found { spots.lines() } else { None })
+    fn slot_after(&self, change: &Change) -> Slot {
+        match change.after {
+            Some(entry) => Slot::Session(entry),
+            None => Slot::Vacated { tag: change.before.tag, epoch: self.control.write_epoch },
+        }
     }
+
+    /// Counts a line that was vacated, and releases what is no longer named.
+    fn settle(&mut self, change: &Change, trimmed: &mut Trimmed) -> Result<()> {
+        let before = &change.before;
+        if change.after.is_none() {
+            let sessions = if before.cur.is_tombstone() { 0 } else { -1 };
+            self.count(before.tag, -1, sessions)?;
+        }
+        self.release_dropped(before, change.after.as_ref())?;
+        trimmed.freed = true;
+        Ok(())
+    }
+
+    /// Trims an entry that has a mirror.
+    fn put_trimmed(&mut self, change: &Change, trimmed: &mut Trimmed) -> Result<()> {
+        let spots = self.locate(change.before.tag)?;
+        if spots.counts.hit.is_none_or(|hit| hit.offset != change.offset) {
+            return Ok(());
+        }
+        let Some(lines) = spots.lines() else { return Ok(()) };
+        let slot = self.slot_after(change);
+        self.put(&lines, &slot)?;
+        self.settle(change, trimmed)
+    }
+}
+
+/// The first entry in the page of this one.
+fn page_start(entry: u32) -> u32 {
+    page_end(entry).saturating_sub(LINES_PER_PAGE)
+}
+
+/// The entry after the last one in the page of this one.
+fn page_end(entry: u32) -> u32 {
+    ((entry + HEAD_LINES as u32) / LINES_PER_PAGE + 1) * LINES_PER_PAGE - HEAD_LINES as u32
 }

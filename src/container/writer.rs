@@ -58,6 +58,8 @@ pub(crate) struct Writer<'a> {
     pub(crate) blocks: u32,
     /// How often this operation was begun before and had to wait for a sync.
     pub(crate) attempt: u32,
+    /// Entries have changed since the lock was taken.
+    pub(crate) entries_changed: bool,
     busy: Option<Busy>,
     busy_line_used: bool,
     views: Views,
@@ -86,6 +88,7 @@ impl OpenFile {
             return Err(ErrorKind::ReadOnly(why).into());
         }
         let held = self.wait_for_lock()?;
+        self.records.index.source.count_use();
         let status = self.records.index.source.status().map_err(reading)?;
         if status.links == 0 {
             return Ok(Locked::Replaced);
@@ -210,6 +213,7 @@ impl<'a> Writer<'a> {
             lists: ListHeads::decode(lists.slice(&page).unwrap_or(&[]), place::LISTS, seal),
             blocks: (len / BLOCK_SIZE).try_into().unwrap_or(u32::MAX),
             attempt,
+            entries_changed: false,
             busy: Busy::decode(&line(place::BUSY), place::BUSY, seal),
             busy_line_used: line(place::BUSY) != NEVER,
             views: Views::decode(&line(place::VIEWS), place::VIEWS, seal),

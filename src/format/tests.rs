@@ -1,5 +1,7 @@
 //! The structures keep what is put into them and refuse what was changed.
 
+#![allow(clippy::unwrap_used)]
+
 use super::block::{BlockHead, Use};
 use super::checksum::Seal;
 use super::class::{Class, Classes};

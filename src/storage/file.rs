@@ -397,7 +397,7 @@ impl Storage for FileStorage {
     }
 
     fn process_id(&self) -> u32 {
-        std::process::id()
+        sys::process_id()
     }
 
     fn now_ms(&self) -> u64 {

@@ -1,5 +1,5 @@
-//! All `unsafe` code of the crate: words read from a shared map, and the one
-//! system call that neither std nor rustix offers.
+//! All `unsafe` code of the crate: words read from a shared map, and two calls
+//! that neither std nor rustix offers.
 //!
 //! The map is read-only and other processes write to its file at any moment.
 //! So no reference to plain bytes of it is ever made, not even for an instant:
@@ -11,7 +11,8 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use memmap2::{MmapOptions, MmapRaw};
 
@@ -140,4 +141,33 @@ pub(super) fn try_lock_byte(_file: &File, _offset: i64) -> io::Result<bool> {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn unlock_byte(_file: &File, _offset: i64) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// The process's id as last asked for; 0 is unknown.
+static PROCESS_ID: AtomicU32 = AtomicU32::new(0);
+
+/// The process's id without a system call, which every save would pay for. A
+/// forked child forgets it before it returns from the fork. (A child made by the
+/// bare system call, past the C library, is not noticed; it must not go on with
+/// threads' locks in unknown state anyway.)
+pub(super) fn process_id() -> u32 {
+    static REGISTER: Once = Once::new();
+    let known = PROCESS_ID.load(Ordering::Relaxed);
+    if known != 0 {
+        return known;
+    }
+    let mut registered = true;
+    REGISTER.call_once(|| {
+        // SAFETY: the handler only stores to an atomic of static lifetime.
+        registered = unsafe { libc::pthread_atfork(None, None, Some(forget_process_id)) } == 0;
+    });
+    let id = std::process::id();
+    if registered {
+        PROCESS_ID.store(id, Ordering::Relaxed);
+    }
+    id
+}
+
+extern "C" fn forget_process_id() {
+    PROCESS_ID.store(0, Ordering::Relaxed);
 }

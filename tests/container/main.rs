@@ -8,19 +8,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod behaviour;
-// mod damage;
+mod damage;
 mod deadlines;
-// mod faults;
+mod faults;
 mod fixture;
-// mod full;
+mod full;
 mod iteration;
-// mod kills;
+mod kills;
 mod model;
-// mod options;
-// mod permissions;
-// mod processes;
-// mod refused;
-// mod replaced;
-// mod role;
+mod options;
+mod permissions;
+mod processes;
+mod refused;
+mod replaced;
+mod role;
 mod sizes;
 mod threads;

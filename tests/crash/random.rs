@@ -268,7 +268,7 @@ fn seeds() -> Box<dyn Iterator<Item = u64>> {
         let first = std::process::id() as u64 * 1_000_003;
         return Box::new((first..).take_while(move |_| Instant::now() < end));
     }
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(10);
     Box::new((0..100_000).take_while(move |_| Instant::now() < end))
 }
 

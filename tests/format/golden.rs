@@ -53,12 +53,7 @@ pub(crate) fn all() -> Vec<Golden> {
 fn empty() -> Golden {
     let disk = SimulatedDisk::new(1);
     drop(container_on(&disk));
-    Golden {
-        name: "v0-empty.room",
-        bytes: disk.bytes(),
-        sessions: Vec::new(),
-        absent: vec![ALICE],
-    }
+    Golden { name: "v0-empty.room", bytes: disk.bytes(), sessions: Vec::new(), absent: vec![ALICE] }
 }
 
 fn small() -> Golden {
@@ -114,11 +109,8 @@ fn large() -> Golden {
     }
     container.sync().unwrap();
     drop(container);
-    let expected = sessions.map(|(id, value)| Expected {
-        id: id.to_vec(),
-        value,
-        deadline_ms: None,
-    });
+    let expected =
+        sessions.map(|(id, value)| Expected { id: id.to_vec(), value, deadline_ms: None });
     Golden {
         name: "v0-large.room",
         bytes: disk.bytes(),

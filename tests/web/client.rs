@@ -29,10 +29,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(address: SocketAddr) -> Client {
-        Client {
-            address,
-            stream: None,
-        }
+        Client { address, stream: None }
     }
 
     pub(crate) fn get(&mut self, path: &str, cookie: Option<&str>) -> io::Result<Answer> {
@@ -40,13 +37,8 @@ impl Client {
             Some(stream) => stream,
             None => self.connect()?,
         };
-        let cookie = cookie
-            .map(|cookie| format!("Cookie: {cookie}\r\n"))
-            .unwrap_or_default();
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {}\r\n{cookie}\r\n",
-            self.address
-        );
+        let cookie = cookie.map(|cookie| format!("Cookie: {cookie}\r\n")).unwrap_or_default();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{cookie}\r\n", self.address);
         stream.get_mut().write_all(request.as_bytes())?;
         let (answer, close) = read_answer(&mut stream)?;
         if !close {
@@ -107,9 +99,7 @@ fn read_answer(stream: &mut BufReader<TcpStream>) -> io::Result<(Answer, bool)> 
 fn read_line(stream: &mut BufReader<TcpStream>) -> io::Result<String> {
     let mut line = String::new();
     stream.take(16 << 10).read_line(&mut line)?;
-    let line = line
-        .strip_suffix("\r\n")
-        .ok_or_else(|| unexpected("the connection ended"))?;
+    let line = line.strip_suffix("\r\n").ok_or_else(|| unexpected("the connection ended"))?;
     Ok(line.to_owned())
 }
 

@@ -25,15 +25,9 @@ pub(crate) struct User {
 impl User {
     pub(crate) fn named(name: &'static str) -> User {
         let passwd = fs::read_to_string("/etc/passwd").unwrap();
-        let mut users = passwd
-            .lines()
-            .map(|line| line.split(':').collect::<Vec<_>>());
+        let mut users = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
         let user = users.find(|user| user[0] == name).expect("the user exists");
-        User {
-            name,
-            uid: user[2].parse().unwrap(),
-            gid: user[3].parse().unwrap(),
-        }
+        User { name, uid: user[2].parse().unwrap(), gid: user[3].parse().unwrap() }
     }
 
     /// Makes the file this user's own, and proves that it cannot make another
@@ -41,23 +35,12 @@ impl User {
     pub(crate) fn gets_only_the_file(&self, file: &Path) {
         chown(file, Some(self.uid), Some(self.gid)).unwrap();
         let mut touch = Command::new("touch");
-        touch
-            .arg(file.with_extension("journal"))
-            .uid(self.uid)
-            .gid(self.gid);
+        touch.arg(file.with_extension("journal")).uid(self.uid).gid(self.gid);
         let touched = touch.output().unwrap();
-        assert!(
-            !touched.status.success(),
-            "{} may write the directory",
-            self.name
-        );
+        assert!(!touched.status.success(), "{} may write the directory", self.name);
         touch = Command::new("test");
         touch.arg("-w").arg(file).uid(self.uid).gid(self.gid);
-        assert!(
-            touch.status().unwrap().success(),
-            "{} cannot reach the file",
-            self.name
-        );
+        assert!(touch.status().unwrap().success(), "{} cannot reach the file", self.name);
     }
 }
 
@@ -68,10 +51,7 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new(user: Option<&User>) -> Place {
-        let home = tempfile::Builder::new()
-            .prefix("cloakroom-web-")
-            .tempdir()
-            .unwrap();
+        let home = tempfile::Builder::new().prefix("cloakroom-web-").tempdir().unwrap();
         open_to_all(home.path());
         for name in ["www", "state", "log"] {
             fs::create_dir(home.path().join(name)).unwrap();
@@ -83,10 +63,7 @@ impl Place {
         let program = home.path().join("www/visits.cgi");
         fs::copy(example(), &program).unwrap();
         open_to_all(&program);
-        Place {
-            container: home.path().join("state/visits.cloakroom"),
-            home,
-        }
+        Place { container: home.path().join("state/visits.cloakroom"), home }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -110,10 +87,6 @@ fn example() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().and_then(Path::parent).unwrap();
     let program = profile.join("examples/visits");
-    assert!(
-        program.exists(),
-        "{} is missing: run `cargo test` first",
-        program.display()
-    );
+    assert!(program.exists(), "{} is missing: run `cargo test` first", program.display());
     program
 }

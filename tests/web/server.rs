@@ -53,11 +53,7 @@ impl Server {
             .stderr(start_log)
             .spawn()
             .unwrap();
-        Server {
-            address,
-            process,
-            logs,
-        }
+        Server { address, process, logs }
     }
 
     /// True once it takes connections; false if it ended.
@@ -74,18 +70,12 @@ impl Server {
 
     fn runs_as(&self) -> u32 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("Uid:"))
-            .unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap();
         line.split_whitespace().next().unwrap().parse().unwrap()
     }
 
     fn logged(&self) -> String {
-        let logs = self
-            .logs
-            .iter()
-            .filter_map(|log| fs::read_to_string(log).ok());
+        let logs = self.logs.iter().filter_map(|log| fs::read_to_string(log).ok());
         logs.collect::<Vec<_>>().join("\n")
     }
 
@@ -135,13 +125,7 @@ fn configuration(place: &Place, user: Option<&User>, port: u16) -> String {
 
 /// Debian keeps servers where a plain user's PATH does not look.
 fn lighttpd() -> &'static str {
-    let places = [
-        "/usr/sbin/lighttpd",
-        "/usr/local/sbin/lighttpd",
-        "/usr/bin/lighttpd",
-    ];
-    let found = places
-        .into_iter()
-        .find(|place| fs::exists(place).unwrap_or(false));
+    let places = ["/usr/sbin/lighttpd", "/usr/local/sbin/lighttpd", "/usr/bin/lighttpd"];
+    let found = places.into_iter().find(|place| fs::exists(place).unwrap_or(false));
     found.expect("lighttpd is installed (`make setup` does it)")
 }

@@ -70,11 +70,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     report += &verdict(&problems);
     report += &next_steps(&file);
     print(&report)?;
-    Ok(if problems.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// A directory that nobody else can read, with a name that nobody can foresee.
@@ -97,17 +93,13 @@ fn hammer(file: &Path, time: Duration) -> Result<Tally> {
     while crowd.start.elapsed() < time {
         let next = time * (killed + 1) / (KILLS + 1);
         if killed < KILLS && crowd.start.elapsed() >= next {
-            crowd
-                .kill_one()
-                .map_err(|e| failed("replace a killed process", e))?;
+            crowd.kill_one().map_err(|e| failed("replace a killed process", e))?;
             killed += 1;
         }
         progress.show(&crowd, killed);
         thread::sleep(Duration::from_millis(50));
     }
-    let tally = crowd
-        .finish()
-        .map_err(|e| failed("wait for a process", e))?;
+    let tally = crowd.finish().map_err(|e| failed("wait for a process", e))?;
     progress.end();
     Ok(tally)
 }
@@ -129,10 +121,7 @@ fn counters(container: &Container, problems: &mut Vec<String>) -> Result<Vec<u64
     }
     let sessions = counters.iter().filter(|count| **count > 0).count() as u64;
     if container.len()? != sessions {
-        problems.push(format!(
-            "{} sessions instead of {sessions}",
-            container.len()?
-        ));
+        problems.push(format!("{} sessions instead of {sessions}", container.len()?));
     }
     Ok(counters)
 }
@@ -143,9 +132,7 @@ fn compare(counters: &[u64], tally: &Tally, problems: &mut Vec<String>) {
         let most = least + tally.in_flight[number];
         if !(least..=most).contains(count) {
             let id = session_id(number);
-            problems.push(format!(
-                "{id}: counts {count}, which is not in {least} to {most}"
-            ));
+            problems.push(format!("{id}: counts {count}, which is not in {least} to {most}"));
         }
     }
 }
@@ -168,20 +155,10 @@ fn contents(
     };
     for number in numbers.into_iter().take(ROWS) {
         let id = session_id(number);
-        row(
-            &id,
-            counters[number],
-            tally.acknowledged[number],
-            tally.in_flight[number],
-        );
+        row(&id, counters[number], tally.acknowledged[number], tally.in_flight[number]);
     }
     let in_flight = tally.in_flight.iter().sum();
-    row(
-        "all",
-        counters.iter().sum(),
-        tally.acknowledged.iter().sum(),
-        in_flight,
-    );
+    row("all", counters.iter().sum(), tally.acknowledged.iter().sum(), in_flight);
 
     let info = container.info()?;
     let check = container.check()?;
@@ -196,12 +173,7 @@ fn contents(
         (true, notes) => format!("  check: sound, {} (harmless)\n", count(notes, "note")),
         (false, _) => "  check: damaged\n".to_owned(),
     };
-    problems.extend(
-        check
-            .damage
-            .iter()
-            .map(|finding| format!("check: {finding}")),
-    );
+    problems.extend(check.damage.iter().map(|finding| format!("check: {finding}")));
     Ok(text)
 }
 
@@ -223,16 +195,11 @@ fn verdict(problems: &[String]) -> String {
 }
 
 fn next_steps(file: &Path) -> String {
-    let tool = std::env::args_os()
-        .next()
-        .unwrap_or_else(|| "cloakroom".into());
+    let tool = std::env::args_os().next().unwrap_or_else(|| "cloakroom".into());
     let (tool, file, id) = (shown(&tool), shown(file), session_id(0));
     let mut text = format!("\nwhat to try next\n  FILE={file}\n");
     let steps = ["get", "ls", "info", "check", "inspect", "dump"];
-    for (step, more) in steps
-        .into_iter()
-        .zip([id.as_str(), "", "", "", "--layout", ""])
-    {
+    for (step, more) in steps.into_iter().zip([id.as_str(), "", "", "", "--layout", ""]) {
         text += format!("  {tool} {step} \"$FILE\" {more}").trim_end();
         text.push('\n');
     }
@@ -248,10 +215,7 @@ struct Progress {
 
 impl Progress {
     fn new() -> Progress {
-        Progress {
-            terminal: io::stderr().is_terminal(),
-            next: Duration::ZERO,
-        }
+        Progress { terminal: io::stderr().is_terminal(), next: Duration::ZERO }
     }
 
     fn show(&mut self, crowd: &Crowd, killed: u32) {
@@ -263,11 +227,7 @@ impl Progress {
         let updates = grouped(crowd.updates.load(Ordering::Relaxed));
         let seconds = elapsed.as_secs_f64();
         let line = format!("{seconds:>6.1} s {updates:>12} updates {killed:>3} killed");
-        let (before, after) = if self.terminal {
-            ("\r", "")
-        } else {
-            ("", "\n")
-        };
+        let (before, after) = if self.terminal { ("\r", "") } else { ("", "\n") };
         let _ = write!(io::stderr(), "{before}{line}{after}");
     }
 
@@ -280,9 +240,7 @@ impl Progress {
 
 fn print(text: &str) -> Result<()> {
     let mut output = io::stdout();
-    let written = output
-        .write_all(text.as_bytes())
-        .and_then(|()| output.flush());
+    let written = output.write_all(text.as_bytes()).and_then(|()| output.flush());
     written.map_err(|error| failed("write the output", error))
 }
 

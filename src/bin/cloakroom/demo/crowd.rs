@@ -28,11 +28,7 @@ pub(crate) struct Tally {
 impl Tally {
     fn new() -> Tally {
         let none = vec![0; SESSIONS];
-        Tally {
-            acknowledged: none.clone(),
-            in_flight: none,
-            problems: Vec::new(),
-        }
+        Tally { acknowledged: none.clone(), in_flight: none, problems: Vec::new() }
     }
 
     fn add(&mut self, other: &Tally) {
@@ -158,9 +154,7 @@ impl Drop for Crowd {
 fn listen(output: Option<ChildStdout>, updates: &AtomicU64) -> Tally {
     let mut tally = Tally::new();
     let mut taken: Vec<usize> = Vec::new();
-    let lines = output
-        .into_iter()
-        .flat_map(|output| BufReader::new(output).lines());
+    let lines = output.into_iter().flat_map(|output| BufReader::new(output).lines());
     for line in lines.map_while(io::Result::ok) {
         if let Some(numbers) = line.strip_prefix("take ") {
             let numbers = numbers.split(' ').filter_map(|number| number.parse().ok());
@@ -171,9 +165,7 @@ fn listen(output: Option<ChildStdout>, updates: &AtomicU64) -> Tally {
                 tally.acknowledged[number] += 1;
             }
         } else {
-            tally
-                .problems
-                .push("a process said something else".to_owned());
+            tally.problems.push("a process said something else".to_owned());
         }
     }
     for number in taken {

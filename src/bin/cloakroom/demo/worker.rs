@@ -67,9 +67,7 @@ fn draw() -> Result<[usize; BATCH]> {
     })?;
     let mut batch = [0; BATCH];
     for (number, bytes) in batch.iter_mut().zip(random.chunks_exact(4)) {
-        let wide = bytes
-            .iter()
-            .fold(0, |wide, byte| wide << 8 | usize::from(*byte));
+        let wide = bytes.iter().fold(0, |wide, byte| wide << 8 | usize::from(*byte));
         *number = wide % SESSIONS;
     }
     Ok(batch)
@@ -78,14 +76,6 @@ fn draw() -> Result<[usize; BATCH]> {
 /// Fails when the parent is gone, which ends this process too.
 fn tell(line: &str) -> Result<()> {
     let mut output = io::stdout();
-    let told = output
-        .write_all(line.as_bytes())
-        .and_then(|()| output.flush());
-    told.map_err(|source| {
-        ErrorKind::Io {
-            action: "tell the demo",
-            source,
-        }
-        .into()
-    })
+    let told = output.write_all(line.as_bytes()).and_then(|()| output.flush());
+    told.map_err(|source| ErrorKind::Io { action: "tell the demo", source }.into())
 }

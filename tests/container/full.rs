@@ -1,0 +1,199 @@
+//! No space: the operation fails as full, all that was saved is still there,
+//! the file does not grow with every failure, and with space again everything
+//! goes on.
+
+use std::fs;
+use std::process::Command;
+
+use cloakroom::storage::MemoryStorage;
+use cloakroom::{ByteContainer, Change, Durability, ErrorKind, Options};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::fixture::{Fixture, assert_sound, bytes, quick, refusal, value};
+use crate::role;
+
+const LEN: usize = 3000;
+
+/// Saves new sessions until one does not fit, and says how many did.
+fn fill(container: &ByteContainer) -> u64 {
+    for number in 0..100_000u64 {
+        if let Err(error) = container.save(number.to_le_bytes(), &bytes(number, LEN)) {
+            assert!(matches!(error.kind(), ErrorKind::Full(_)), "{error}");
+            return number;
+        }
+    }
+    panic!("it is never full");
+}
+
+fn assert_all_there(container: &ByteContainer, count: u64) {
+    for number in 0..count {
+        assert!(value(container, number.to_le_bytes()) == bytes(number, LEN));
+    }
+    assert!(!container.contains(count.to_le_bytes()).unwrap());
+    assert_sound(container);
+}
+
+/// What has to hold of a container that is full.
+fn is_full_and_well(container: &ByteContainer, count: u64) {
+    assert!(count > 20, "only {count}");
+    assert_all_there(container, count);
+    for _ in 0..3 {
+        let kind = refusal(container.save("large", &bytes(1, 1 << 20)));
+        assert!(matches!(kind, ErrorKind::Full(_)), "{kind:?}");
+        let update = container.update("large", |_| Change::Save(bytes(1, 1 << 20)));
+        assert!(matches!(refusal(update), ErrorKind::Full(_)));
+    }
+    assert!(!container.contains("large").unwrap());
+    // Removing needs no space, and makes some.
+    for number in count / 2..count {
+        assert!(container.remove(number.to_le_bytes()).unwrap());
+    }
+    container.sync().unwrap();
+    for number in count / 2..count - 3 {
+        container.save(number.to_le_bytes(), &bytes(number, LEN)).unwrap();
+    }
+    assert_all_there(container, count - 3);
+}
+
+#[test]
+fn full_memory_is_an_error_and_nothing_more() {
+    let storage = MemoryStorage::new();
+    for durability in [Durability::Never, Durability::Durable] {
+        let storage = storage.share();
+        let options = Options::new().durability(durability);
+        let container = match durability {
+            Durability::Never => ByteContainer::create_on(Box::new(storage.share()), options),
+            _ => ByteContainer::open_on(Box::new(storage.share()), options),
+        }
+        .unwrap();
+        let limit = storage.to_bytes().len() as u64 + 1_000_000;
+        storage.set_limit(Some(limit));
+        let count = fill(&container);
+        is_full_and_well(&container, count);
+        assert!(storage.to_bytes().len() as u64 <= limit);
+        storage.set_limit(None);
+        container.save("large", &bytes(1, 1 << 20)).unwrap();
+        assert_all_there(&container, count - 3);
+        assert!(container.remove("large").unwrap());
+    }
+}
+
+#[test]
+fn overwriting_goes_on_when_nothing_new_fits() {
+    let storage = MemoryStorage::new();
+    let container = ByteContainer::create_on(Box::new(storage.share()), quick()).unwrap();
+    storage.set_limit(Some(2_000_000));
+    let count = fill(&container);
+    for round in 1..4u64 {
+        let mut refused = 0;
+        for number in 0..count {
+            let new = bytes(number + round, LEN);
+            match container.save(number.to_le_bytes(), &new) {
+                Ok(_) => assert!(value(&container, number.to_le_bytes()) == new),
+                Err(error) => {
+                    assert!(matches!(error.kind(), ErrorKind::Full(_)), "{error}");
+                    refused += 1;
+                }
+            }
+        }
+        // Three versions of a few sessions take what there is between two syncs.
+        assert!(refused * 10 <= count, "{refused} of {count} refused");
+    }
+    assert_sound(&container);
+}
+
+#[test]
+fn failures_do_not_make_the_file_grow() {
+    let storage = MemoryStorage::new();
+    let container = ByteContainer::create_on(Box::new(storage.share()), quick()).unwrap();
+    storage.set_limit(Some(1_000_000));
+    let count = fill(&container);
+    let len = storage.to_bytes().len();
+    for _ in 0..200 {
+        let kind = refusal(container.save("large", &bytes(1, 500_000)));
+        assert!(matches!(kind, ErrorKind::Full(_)), "{kind:?}");
+    }
+    assert!(storage.to_bytes().len() <= len + 65536);
+    assert_all_there(&container, count);
+}
+
+#[test]
+fn a_container_does_not_come_to_be_where_there_is_no_space() {
+    let storage = MemoryStorage::new();
+    storage.set_limit(Some(100_000));
+    let kind = refusal(ByteContainer::create_on(Box::new(storage.share()), quick()));
+    assert!(matches!(kind, ErrorKind::Full(_)), "{kind:?}");
+    storage.set_limit(None);
+    let container = ByteContainer::create_on(Box::new(storage.share()), quick()).unwrap();
+    container.save("visitor", b"a hat").unwrap();
+}
+
+#[test]
+fn a_full_file_system_is_an_error_and_nothing_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=3m", "tmpfs"])
+        .arg(directory.path())
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !mounted {
+        eprintln!("not run: only root may mount a small file system");
+        return;
+    }
+    let unmount = || Command::new("umount").arg("-l").arg(directory.path()).status();
+    let result = std::panic::catch_unwind(|| {
+        let path = directory.path().join("sessions.room");
+        let container = ByteContainer::create(&path, quick()).unwrap();
+        // Something else takes part of the space, and gives it back.
+        let other = directory.path().join("other");
+        fs::write(&other, vec![1; 1 << 20]).unwrap();
+        let count = fill(&container);
+        is_full_and_well(&container, count);
+        fs::remove_file(&other).unwrap();
+        container.save("large", &bytes(1, 400_000)).unwrap();
+        assert_sound(&container);
+        let again = directory.path().join("again.room");
+        fs::write(&other, vec![1; 3 << 20]).unwrap_err();
+        let kind = refusal(ByteContainer::create(&again, quick()));
+        assert!(matches!(kind, ErrorKind::Full(_)), "{kind:?}");
+        assert!(!again.exists());
+    });
+    assert!(unmount().unwrap().success());
+    if let Err(panic) = result {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+#[test]
+fn a_file_size_limit_is_an_error_and_no_signal() {
+    let fixture = Fixture::file();
+    let path = fixture.path();
+    let child = role::command("limited", &[path.as_os_str()]).spawn().unwrap();
+    role::finish(child);
+}
+
+/// Role: has a file size limit, later a wider one.
+pub(crate) fn limited() {
+    let path = &role::arguments()[0];
+    let maximum = getrlimit(Resource::Fsize).maximum;
+    let limit = |current| {
+        setrlimit(Resource::Fsize, Rlimit { current, maximum }).unwrap();
+    };
+    limit(Some(100_000));
+    let kind = refusal(ByteContainer::create(path, quick()));
+    assert!(matches!(kind, ErrorKind::Full(_)), "{kind:?}");
+    limit(Some(1_500_000));
+    let container = ByteContainer::create(path, quick()).unwrap();
+    let count = fill(&container);
+    is_full_and_well(&container, count);
+    assert!(fs::metadata(path).unwrap().len() <= 1_500_000);
+    limit(maximum);
+    container.save("large", &bytes(1, 1 << 20)).unwrap();
+    // Less than what the file has already: even what lies within it is refused.
+    limit(Some(4096));
+    let kind = refusal(container.save("visitor", b"a hat"));
+    assert!(matches!(kind, ErrorKind::Full(_)), "{kind:?}");
+    limit(maximum);
+    container.save("visitor", b"a hat").unwrap();
+    assert_all_there(&container, count - 3);
+}
