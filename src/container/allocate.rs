@@ -201,12 +201,13 @@ impl Writer<'_> {
         self.blocks = block + 1;
         // Let the reader's bound follow.
         self.file.records.index.source.status().map_err(super::index::reading)?;
-        if self.pass.stage != Stage::Done {
-            self.advance_pass(PASS_LINES_PER_BLOCK)?;
-        }
+        // The head first: the pass must not take the block for an empty one.
         let mut head = BlockHead::taken(self.control.generation, usage);
         head.bitmap.set(0);
         self.write_head(block, &BlockHead { usage: Use::Large, ..head })?;
+        if self.pass.stage != Stage::Done {
+            self.advance_pass(PASS_LINES_PER_BLOCK)?;
+        }
         Ok(Attempt::Done(block))
     }
 

@@ -109,7 +109,7 @@ impl OpenFile {
             let Some(head) = self.head_of(block)? else {
                 report.add_note(
                     u64::from(block) * BLOCK_SIZE,
-                    "the head of a block is damaged; its space is found again after the next crash",
+                    "the head of a block is damaged; its free space is lost",
                 );
                 continue;
             };

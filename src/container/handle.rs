@@ -499,7 +499,9 @@ impl Drop for ByteContainer {
             // What cannot be given back leaks until the next generation.
             let _ = writer.release_spares();
         }
-        if let Durability::Interval(interval) = file.options.durability {
+        if let Durability::Interval(interval) = file.options.durability
+            && !file.compared_within(interval)
+        {
             self.chain.sync_if_due(interval);
         }
     }

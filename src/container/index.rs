@@ -6,14 +6,17 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::source::Source;
 use crate::error::{DamageKind, Error, Result};
 use crate::format::checksum::Seal;
-use crate::format::control::{Root, TABLE_BLOCK_LEN, TABLE_ENTRY_SIZE, decode_table_entry};
+use crate::format::control::{
+    Root, TABLE_BLOCK_LEN, TABLE_ENTRY_SIZE, decode_table_entry, encode_table_entry,
+};
 use crate::format::entry::{Slot, tag_of};
 use crate::format::segment::{ENTRIES, REACH, Reach, entry_offset, first_line};
+use crate::format::span::Span;
 use crate::format::tag::Tag;
 use crate::format::{BLOCK_SIZE, LINE_SIZE, Line, place};
 
@@ -28,24 +31,33 @@ pub(crate) const READINGS: u32 = 64;
 /// Set in the index that seals an entry of the table's directory.
 pub(crate) const DIRECTORY_MARK: u32 = 1 << 31;
 
-/// The segment table's first part as far as it was read; entries of segments
-/// that count never change.
+/// The first part of the segment table as far as it was read: the raw entries,
+/// checked whenever they are used. Entries of segments that count never change.
 #[derive(Debug)]
-pub(crate) struct TableCache([AtomicU32; place::TABLE_LEN as usize]);
+pub(crate) struct TableCache([AtomicU64; place::TABLE_LEN as usize]);
 
 impl TableCache {
     pub(crate) fn new() -> TableCache {
-        TableCache(std::array::from_fn(|_| AtomicU32::new(0)))
+        TableCache(std::array::from_fn(|_| AtomicU64::new(0)))
     }
 
-    fn get(&self, number: u32) -> Option<u32> {
-        let block = self.0.get(number as usize)?.load(Ordering::Relaxed);
-        (block != 0).then_some(block)
+    fn get(&self, number: u32, seal: Seal) -> Option<u32> {
+        let raw = self.0.get(number as usize)?.load(Ordering::Relaxed);
+        decode_table_entry(&raw.to_le_bytes(), number, seal)
     }
 
-    pub(crate) fn set(&self, number: u32, block: u32) {
+    fn set(&self, number: u32, block: u32, seal: Seal) {
         if let Some(place) = self.0.get(number as usize) {
-            place.store(block, Ordering::Relaxed);
+            let raw = u64::from_le_bytes(encode_table_entry(block, number, seal));
+            place.store(raw, Ordering::Relaxed);
+        }
+    }
+
+    /// Remembers the entries of the segments that count.
+    fn fill(&self, table: &[u8], segments: u32) {
+        let (entries, _) = table.as_chunks::<{ TABLE_ENTRY_SIZE as usize }>();
+        for (place, entry) in self.0.iter().zip(entries).take(segments as usize) {
+            place.store(u64::from_le_bytes(*entry), Ordering::Relaxed);
         }
     }
 }
@@ -56,6 +68,7 @@ pub(crate) struct Index {
     pub(crate) source: Source,
     pub(crate) seal: Seal,
     pub(crate) table: TableCache,
+    pub(crate) table_read: AtomicBool,
 }
 
 /// What a probe came to.
@@ -73,6 +86,12 @@ impl Index {
     /// The root line, read until it is whole.
     #[inline]
     pub(crate) fn root(&self) -> Result<Root> {
+        if !self.source.is_mapped()
+            && !self.table_read.swap(true, Ordering::Relaxed)
+            && let Some(root) = self.root_with_table()?
+        {
+            return Ok(root);
+        }
         for _ in 0..READINGS {
             let line = self.source.line(place::ROOT).map_err(reading)?;
             if let Some(root) = line.and_then(|line| Root::decode(&line, place::ROOT, self.seal)) {
@@ -83,15 +102,32 @@ impl Index {
         Err(Error::damaged(place::ROOT, DamageKind::RootLine))
     }
 
+    /// The root line together with the first part of the segment table, by one
+    /// system call instead of two: for a process that lives for one request.
+    fn root_with_table(&self) -> Result<Option<Root>> {
+        const TABLE_END: u64 = place::TABLE + place::TABLE_LEN as u64 * TABLE_ENTRY_SIZE;
+        let mut page = [0; (TABLE_END - place::ROOT) as usize];
+        if !self.source.read(&mut page, place::ROOT).map_err(reading)? {
+            return Ok(None);
+        }
+        let line = Span::first(LINE_SIZE).array(&page);
+        let Some(root) = Root::decode(&line, place::ROOT, self.seal) else { return Ok(None) };
+        let table = page.get((place::TABLE - place::ROOT) as usize..).unwrap_or(&[]);
+        self.table.fill(table, root.segments);
+        Ok(Some(root))
+    }
+
     /// Offset of the segment with this number, which counts or is being filled.
     #[inline]
     pub(crate) fn segment(&self, number: u32, root: &Root) -> Result<u64> {
-        if let Some(block) = self.table.get(number) {
-            return Ok(u64::from(block) * BLOCK_SIZE);
-        }
-        let block = self.read_table(number)?;
-        if number < root.segments {
-            self.table.set(number, block);
+        let cached = self.table.get(number, self.seal);
+        let block = match cached {
+            // The file reached that far when the table was read.
+            Some(block) if self.block_exists(block).map_err(reading)? => block,
+            _ => self.read_table(number)?,
+        };
+        if cached.is_none() && number < root.segments {
+            self.table.set(number, block, self.seal);
         }
         Ok(u64::from(block) * BLOCK_SIZE)
     }

@@ -39,6 +39,13 @@ impl Spot {
     }
 }
 
+/// Whether an entry may take a line.
+enum Take {
+    No,
+    Yes,
+    Must,
+}
+
 /// Where a tag's entry is or goes: in the segment that counts, and in its
 /// mirror while a split is under way.
 #[derive(Clone, Copy, Debug)]
@@ -108,15 +115,18 @@ impl Writer<'_> {
         let segment = self.segment(number)?;
         let mut hit = None;
         let mut free = None;
+        let mut own = None;
         let mut step = 0;
         let mut look = |offset: u64, line: &Line| {
-            if tag_of(line) == tag && !self.is_vacated(line, offset) {
-                hit =
-                    Some(Hit { offset, slot: Slot::decode(line, offset, index.seal), line: *line });
+            let slot = Slot::decode(line, offset, index.seal);
+            if tag_of(line) == tag && !matches!(slot, Some(Slot::Never | Slot::Vacated { .. })) {
+                hit = Some(Hit { offset, slot, line: *line });
                 return ControlFlow::Break(());
             }
-            if free.is_none() && self.may_take(tag, number, line, offset) {
-                free = Some((offset, step));
+            match self.may_take(tag, number, slot.as_ref()) {
+                Take::No => {}
+                Take::Yes => free = free.or(Some((offset, step))),
+                Take::Must => own = Some((offset, step)),
             }
             step += 1;
             ControlFlow::Continue(())
@@ -131,25 +141,21 @@ impl Writer<'_> {
         let _ = index.probe(segment, first, fetch as u32..reach.lines, fetch, &mut look)?;
         let usable =
             if self.control.is_durable(reach.epoch) { reach.lines } else { reach.lines_before() };
-        let free = free.filter(|(_, step)| *step < usable).map(|(offset, _)| offset);
+        let free = own.or(free.filter(|(_, step)| *step < usable)).map(|(offset, _)| offset);
         Ok(Spot { segment, hit, free, reach: Some(reach) })
     }
 
-    fn is_vacated(&self, line: &Line, offset: u64) -> bool {
-        let slot = Slot::decode(line, offset, self.seal());
-        matches!(slot, Some(Slot::Vacated { .. } | Slot::Never))
-    }
-
-    /// Whether a session of `tag` may take this line: one never used, one
-    /// vacated long enough ago or by the same id, or one dead by address.
-    fn may_take(&self, tag: Tag, number: u32, line: &Line, offset: u64) -> bool {
-        match Slot::decode(line, offset, self.seal()) {
-            Some(Slot::Never) => true,
-            Some(Slot::Vacated { tag: last, epoch }) => {
-                last == tag || self.control.is_durable(epoch)
-            }
-            Some(Slot::Session(entry)) => !self.is_home(entry.tag, number),
-            None => false,
+    /// Whether a session of `tag` may take a line: one never used, one vacated
+    /// long enough ago, or one dead by address. One that the same id vacated and
+    /// that a power cut may bring back it must take, or the id could come to have
+    /// two entries.
+    fn may_take(&self, tag: Tag, number: u32, slot: Option<&Slot>) -> Take {
+        match slot {
+            Some(Slot::Never) => Take::Yes,
+            Some(Slot::Vacated { epoch, .. }) if self.control.is_durable(*epoch) => Take::Yes,
+            Some(Slot::Vacated { tag: last, .. }) if *last == tag => Take::Must,
+            Some(Slot::Session(entry)) if !self.is_home(entry.tag, number) => Take::Yes,
+            _ => Take::No,
         }
     }
 

@@ -112,9 +112,7 @@ impl OpenFile {
 
     /// Whether no power cut can have taken the newest version.
     fn newest_is_durable(&self, entry: &Entry) -> Result<bool> {
-        let control = self.control_line()?;
-        Ok(control.is_durable(entry.epoch)
-            && (entry.old == entry.cur || entry.epoch >= control.recovered_epoch))
+        Ok(self.control_line()?.newest_is_durable(entry))
     }
 
     /// Tries the newest version, and the older ones if the entry was seen

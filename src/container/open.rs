@@ -58,7 +58,7 @@ fn create_checked(storage: &FileStorage, options: &Options) -> Result<()> {
 /// Initialises the storage under the writer lock, if it is blank.
 pub(super) fn create_in(storage: &dyn Storage, options: &Options) -> Result<()> {
     let locking = |source| Error::io("lock", source);
-    let mut patience = Patience::new(storage, options.lock_deadline);
+    let mut patience = Patience::new(options.lock_deadline);
     while !storage.try_lock(LockName::Writer).map_err(locking)? {
         patience
             .pause(storage)

@@ -7,7 +7,7 @@
 
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use super::allocate::Spares;
 use super::index::{Index, TableCache};
@@ -39,6 +39,8 @@ pub(crate) struct OpenFile {
     /// Number of the thread that holds `local`, to notice re-entry; 0 is none.
     pub(crate) owner: AtomicU64,
     pub(crate) nonces: Nonces,
+    /// When this handle last compared `synced_at` with the clock.
+    pub(crate) compared_ms: AtomicU64,
 }
 
 /// What a handle remembers from one lock acquisition to the next.
@@ -93,7 +95,8 @@ impl OpenFile {
         let process_id = source.storage().process_id();
         let nonces = Nonces::new(source.storage())?;
         let seal = header.seal();
-        let index = Index { source, seal, table: TableCache::new() };
+        let table_read = AtomicBool::new(false);
+        let index = Index { source, seal, table: TableCache::new(), table_read };
         let tagger = Tagger::new(&header.key);
         Ok(OpenFile {
             records: Records { index, classes: header.classes, tagger },
@@ -106,6 +109,7 @@ impl OpenFile {
             sync_gate: Mutex::new(()),
             owner: AtomicU64::new(0),
             nonces,
+            compared_ms: AtomicU64::new(0),
         })
     }
 
@@ -132,11 +136,13 @@ fn read_header(source: &Source) -> Result<Header> {
         Ok(_) => return Err(ErrorKind::NotAContainer(NotAContainer::CutShort).into()),
         Err(problem) => (problem, bytes),
     };
-    if source.read(&mut bytes, place::HEADER_COPY).map_err(super::index::reading)?
-        && let Ok(header) = Header::decode(&bytes)
-        && status.len >= 2 * BLOCK_SIZE
-    {
-        return Ok(header);
+    let mut problem = problem;
+    if source.read(&mut bytes, place::HEADER_COPY).map_err(super::index::reading)? {
+        match Header::decode(&bytes) {
+            Ok(header) if status.len >= 2 * BLOCK_SIZE => return Ok(header),
+            Err(newer @ (Unusable::Version(_) | Unusable::Features(_))) => problem = newer,
+            _ => {}
+        }
     }
     Err(explain(source, problem, &start)?.into())
 }

@@ -191,7 +191,10 @@ impl Writer<'_> {
             Some(head) if head.generation == generation => {
                 self.update_block(block, &head, BlockHead { complete: true, ..head })?;
             }
-            _ => {
+            // Rotten just now, or the pass would have begun it afresh if anything in
+            // it were named. It is left alone; better lost than given out twice.
+            None => {}
+            Some(_) => {
                 let mut head = BlockHead::taken(generation, Use::Unused);
                 head.emptied_epoch = self.control.write_epoch;
                 let unlisted = head;

@@ -76,6 +76,7 @@ impl Writer<'_> {
             return Ok(None);
         };
         let wanted = Wanted::Id(key.id);
+        let durable = self.control.newest_is_durable(&entry);
         for (index, word) in entry.words().into_iter().enumerate() {
             let class = if index == 0 { entry.class } else { None };
             if word.is_tombstone() {
@@ -84,13 +85,11 @@ impl Writer<'_> {
             if let Some(loaded) = self.file.records.load(word, class, wanted, value)? {
                 return Ok(Some(Found { entry, word, loaded }));
             }
-        }
-        match entry.cur.offset() {
-            Some(offset) if entry.old == entry.cur => {
-                Err(Error::damaged(offset, DamageKind::Record))
+            if let (true, Some(offset)) = (durable, word.offset()) {
+                return Err(Error::damaged(offset, DamageKind::Record));
             }
-            _ => Ok(None),
         }
+        Ok(None)
     }
 
     /// Saves a version of the session.
@@ -107,7 +106,6 @@ impl Writer<'_> {
         let times = RecordTimes {
             nonce: self.file.nonces.next(),
             saved_ms: draft.times.map_or(now_ms, |times| times.saved_ms.min(TIME_MS_MAX)),
-            absolute_ms: 0,
         };
         let newest = match self.write_record(key, times, draft.value)? {
             Attempt::Done(newest) => newest,

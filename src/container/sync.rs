@@ -16,6 +16,7 @@
 //! that bound.
 
 use std::sync::TryLockError;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::open_file::OpenFile;
@@ -44,7 +45,7 @@ impl OpenFile {
     /// Returns when everything published in `epoch` is durable. Syncs if nobody
     /// else does, else waits for them: waiters share.
     pub(crate) fn sync_until(&self, epoch: u64) -> Result<()> {
-        let mut patience = Patience::new(self.storage(), self.options.lock_deadline);
+        let mut patience = Patience::new(self.options.lock_deadline);
         let mut synced = 0;
         loop {
             let control = self.control_line()?;
@@ -54,7 +55,7 @@ impl OpenFile {
             if control.synced_epoch != synced {
                 // Others make progress: that is no reason to lose patience.
                 synced = control.synced_epoch;
-                patience = Patience::new(self.storage(), self.options.lock_deadline);
+                patience = Patience::new(self.options.lock_deadline);
             }
             match self.try_sync()? {
                 Tried::Synced => {}
@@ -78,6 +79,14 @@ impl OpenFile {
         }
     }
 
+    /// Whether this handle has just seen to the interval: then a process that
+    /// lives for one request has nothing to add at its close.
+    pub(crate) fn compared_within(&self, interval: Duration) -> bool {
+        let compared_ms = self.compared_ms.load(Ordering::Relaxed);
+        let age_ms = self.storage().now_ms().checked_sub(compared_ms);
+        age_ms.is_some_and(|age_ms| u128::from(age_ms) < interval.as_millis())
+    }
+
     /// Syncs unless somebody else is at it.
     pub(crate) fn sync_now(&self) {
         let _ = self.try_sync();
@@ -85,6 +94,7 @@ impl OpenFile {
 
     pub(crate) fn is_due(&self, control: &Control, interval: Duration) -> bool {
         let now_ms = self.storage().now_ms();
+        self.compared_ms.store(now_ms, Ordering::Relaxed);
         // A clock set back makes it due, too: a sync too many does no harm.
         let age_ms = now_ms.checked_sub(control.synced_at_ms);
         age_ms.is_none_or(|age_ms| u128::from(age_ms) >= interval.as_millis())

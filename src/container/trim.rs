@@ -7,7 +7,7 @@
 
 use super::index::reading;
 use super::writer::Writer;
-use crate::error::Result;
+use crate::error::{DamageKind, Error, Result};
 use crate::format::entry::{Entry, Slot};
 use crate::format::segment::{ENTRIES, HEAD_LINES};
 use crate::format::{LINE_SIZE, PAGE_SIZE};
@@ -137,7 +137,7 @@ impl Writer<'_> {
         let len = (last.offset - first.offset) as usize + LINE_SIZE;
         let Some(bytes) = page.get_mut(..len) else { return Ok(()) };
         if !self.file.records.index.source.read(bytes, first.offset).map_err(reading)? {
-            return Ok(());
+            return Err(Error::damaged(first.offset, DamageKind::SegmentTable));
         }
         for change in &batch.changes {
             let start = (change.offset - first.offset) as usize;

@@ -64,11 +64,23 @@ impl Entry {
     }
 }
 
+impl Control {
+    /// Whether no power cut can have taken the entry's newest version: it is
+    /// durable by its epoch, and was published after the last recovery or is
+    /// marked as known durable. If it cannot be read, it is damaged.
+    pub(crate) fn newest_is_durable(&self, entry: &Entry) -> bool {
+        self.is_durable(entry.epoch)
+            && (entry.old == entry.cur || entry.epoch >= self.recovered_epoch)
+    }
+}
+
 impl Writer<'_> {
     /// The entry without the words that a power cut took. An entry of a later
     /// epoch than the last recovery has none.
     pub(crate) fn clean(&self, entry: &Entry) -> Result<Entry> {
-        if entry.epoch >= self.control.recovered_epoch {
+        if entry.epoch >= self.control.recovered_epoch || entry.old == entry.cur {
+            // Nothing a power cut could take; if it is unreadable, it is damage,
+            // and stays so until it is overwritten.
             return Ok(*entry);
         }
         let epochs = [entry.epoch, entry.mid_epoch(), 0];

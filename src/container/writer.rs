@@ -17,7 +17,7 @@ use super::open_file::{Local, OpenFile};
 use crate::error::{DamageKind, Error, ErrorKind, Result};
 use crate::format::control::{Busy, Control, LIST_LINES, ListHeads, Pass, Root, Views};
 use crate::format::span::Span;
-use crate::format::{BLOCK_SIZE, LINE_SIZE, Line, NEVER, place};
+use crate::format::{BLOCK_COUNT_MAX, BLOCK_SIZE, LINE_SIZE, Line, NEVER, place};
 use crate::storage::{LockName, Pause, Storage};
 
 /// Tries before a waiter begins to sleep.
@@ -103,7 +103,7 @@ impl OpenFile {
         if self.owner.load(Ordering::Relaxed) == me {
             return Err(ErrorKind::Reentered.into());
         }
-        let mut patience = Patience::new(self.storage(), self.options.lock_deadline);
+        let mut patience = Patience::new(self.options.lock_deadline);
         let local = loop {
             match self.local.try_lock() {
                 Ok(local) => break local,
@@ -140,28 +140,30 @@ impl OpenFile {
     }
 }
 
-/// Waiting with yields first, then with sleeps that grow.
+/// Waiting with yields first, then with sleeps that grow. Costs nothing until
+/// there is something to wait for.
 #[derive(Debug)]
 pub(crate) struct Patience {
     deadline: Duration,
-    began: Duration,
+    began: Option<Duration>,
     pauses: u32,
     sleep: Duration,
 }
 
 impl Patience {
-    pub(crate) fn new(storage: &dyn Storage, deadline: Duration) -> Patience {
-        Patience { deadline, began: storage.uptime(), pauses: 0, sleep: SLEEP_MIN }
+    pub(crate) fn new(deadline: Duration) -> Patience {
+        Patience { deadline, began: None, pauses: 0, sleep: SLEEP_MIN }
     }
 
     /// Waits a moment, or says how many milliseconds were waited in all.
     pub(crate) fn pause(&mut self, storage: &dyn Storage) -> std::result::Result<(), u64> {
+        let began = *self.began.get_or_insert_with(|| storage.uptime());
         self.pauses += 1;
         if self.pauses <= YIELDS {
             storage.pause(Pause::Yield);
             return Ok(());
         }
-        let waited = storage.uptime().saturating_sub(self.began);
+        let waited = storage.uptime().saturating_sub(began);
         if waited >= self.deadline {
             return Err(waited.as_millis() as u64);
         }
@@ -211,7 +213,8 @@ impl<'a> Writer<'a> {
             root,
             pass: Pass::decode(&line(place::PASS), place::PASS, seal, control.generation),
             lists: ListHeads::decode(lists.slice(&page).unwrap_or(&[]), place::LISTS, seal),
-            blocks: (len / BLOCK_SIZE).try_into().unwrap_or(u32::MAX),
+            // Words reach no further, however long the file is.
+            blocks: (len / BLOCK_SIZE).min(BLOCK_COUNT_MAX) as u32,
             attempt,
             entries_changed: false,
             busy: Busy::decode(&line(place::BUSY), place::BUSY, seal),

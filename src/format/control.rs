@@ -165,8 +165,8 @@ impl Root {
             Phase::Filling => (1..=BATCH_MAX).contains(&root.batch),
             Phase::Settling => (1..=BATCH_MAX).contains(&root.batch) && root.batch < root.segments,
         };
-        let total = u64::from(root.segments) + u64::from(root.batch);
-        (root.segments > 0 && batch_fits && total <= u64::from(SEGMENTS_MAX)).then_some(root)
+        let fits = root.segments <= SEGMENTS_MAX && root.named() <= SEGMENTS_MAX;
+        (root.segments > 0 && batch_fits && fits).then_some(root)
     }
 
     pub(crate) fn encode(&self, offset: u64, seal: Seal) -> Line {

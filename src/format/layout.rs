@@ -267,7 +267,6 @@ const LAYOUT: &[Structure] = &[
             field("id_len", record::field::ID_LEN),
             field("nonce", record::field::NONCE),
             field("saved", record::field::SAVED),
-            field("absolute", record::field::ABSOLUTE),
         ],
     },
     Structure {

@@ -19,11 +19,10 @@ pub(super) mod field {
     pub(crate) const ID_LEN: Span = KIND.then(1);
     pub(crate) const NONCE: Span = ID_LEN.then(8);
     pub(crate) const SAVED: Span = NONCE.then(8);
-    pub(crate) const ABSOLUTE: Span = SAVED.then(8);
 }
 
 /// Bytes of a record before its id, in a record without further fields.
-pub(crate) const HEAD_LEN: usize = field::ABSOLUTE.end();
+pub(crate) const HEAD_LEN: usize = field::SAVED.end();
 /// Bytes of a large value in one block, behind the block's head.
 pub(crate) const PIECE_LEN: usize = BLOCK_SIZE as usize - LINE_SIZE;
 /// Most pieces of a value.
@@ -54,8 +53,6 @@ pub(crate) struct RecordTimes {
     pub(crate) nonce: u64,
     /// When it was saved, milliseconds since 1970.
     pub(crate) saved_ms: u64,
-    /// When the session ends at the latest, milliseconds since 1970; 0 is never.
-    pub(crate) absolute_ms: u64,
 }
 
 /// A record that matches its word.
@@ -101,7 +98,6 @@ impl<'a> Record<'a> {
             times: RecordTimes {
                 nonce: field::NONCE.get(bytes),
                 saved_ms: field::SAVED.get(bytes),
-                absolute_ms: field::ABSOLUTE.get(bytes),
             },
             id,
             value_len,
@@ -189,7 +185,6 @@ fn head(times: RecordTimes, id: &[u8], value_len: usize, kind: u64, body_len: us
     field::ID_LEN.put(&mut bytes, id.len() as u64);
     field::NONCE.put(&mut bytes, times.nonce);
     field::SAVED.put(&mut bytes, times.saved_ms);
-    field::ABSOLUTE.put(&mut bytes, times.absolute_ms);
     bytes.extend_from_slice(id);
     bytes
 }

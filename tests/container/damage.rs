@@ -192,9 +192,36 @@ fn a_container_cut_short_at_any_length_gives_what_is_left() {
         let walked = container.iter().take(2000).count();
         assert!(walked < 2000);
         let _ = container.check().unwrap();
-        container.save("another", b"a hat").unwrap();
+        assert!(storage.to_bytes() == sample.image[..len], "reading wrote");
+    }
+}
+
+#[test]
+fn saving_into_a_container_cut_short_harms_nothing_that_is_left() {
+    let sample = Sample::new();
+    let len = sample.image.len();
+    let within = (2 * BLOCK..len).step_by(3 * 1021);
+    let between = (2 * BLOCK..len).step_by(BLOCK);
+    for len in between.chain(within) {
+        let storage = MemoryStorage::from_bytes(sample.image[..len].to_vec());
+        let container = ByteContainer::open_on(Box::new(storage.share()), quick()).unwrap();
+        let gone = len..usize::MAX;
+        for number in 0..20 {
+            let id = format!("new {number}");
+            container.save(&id, &bytes(number, number as usize * 200)).unwrap();
+            verify(&sample, &container, &gone);
+        }
         container.save("large", &bytes(3, 200_000)).unwrap();
         verify(&sample, &container, &gone);
+        // What was cut off is given up, and nothing of anybody else's with it.
+        for id in (0..SESSIONS).filter(|id| sample.is_hit(*id, &gone)) {
+            container.remove(id.to_le_bytes()).unwrap();
+            container.save("more", &bytes(id, 60)).unwrap();
+        }
+        for number in 0..20 {
+            let session = container.load(format!("new {number}")).unwrap().unwrap();
+            assert!(session.value == bytes(number, number as usize * 200), "cut at {len}");
+        }
     }
 }
 
@@ -214,6 +241,11 @@ fn a_damaged_session_can_be_saved_anew_or_removed() {
             } else {
                 container.remove(id.to_le_bytes()).unwrap();
                 assert_eq!(container.load(id.to_le_bytes()).unwrap(), None);
+            }
+            // Once that is durable, nothing names the damaged version any more.
+            for _ in 0..2 {
+                container.sync().unwrap();
+                container.save(id.to_le_bytes(), b"newer").unwrap();
             }
             let report = container.check().unwrap();
             assert!(report.is_sound(), "{:#?}", report.damage);

@@ -33,10 +33,7 @@ fn a_session_expires_at_its_deadline_and_not_before() {
     assert_eq!(container.iter().count(), 1);
     fixture.disk().set_now_ms(deadline);
     assert_eq!(container.load("visitor").unwrap(), None);
-    assert_eq!(
-        container.load_into("visitor", &mut Vec::new()).unwrap(),
-        None
-    );
+    assert_eq!(container.load_into("visitor", &mut Vec::new()).unwrap(), None);
     assert!(!container.contains("visitor").unwrap());
     assert_eq!(container.iter().count(), 0);
     let report = container.check().unwrap();
@@ -51,10 +48,7 @@ fn an_expired_session_is_as_good_as_none_to_every_operation() {
     let (container, _) = expiring(&fixture);
     let version = container.load("visitor").unwrap().unwrap().version;
     fixture.disk().advance(DAY);
-    assert_eq!(
-        container.replace("visitor", b"").unwrap(),
-        Outcome::Conflict
-    );
+    assert_eq!(container.replace("visitor", b"").unwrap(), Outcome::Conflict);
     let late = container.save_if("visitor", version, b"").unwrap();
     assert_eq!(late, Outcome::Conflict);
     assert!(!container.touch("visitor", None).unwrap());
@@ -150,21 +144,13 @@ fn restore_keeps_the_times_of_a_dump() {
     let container = fixture.create(quick());
     let future = now_ms(&fixture) + 1000;
     for deadline_ms in [None, Some(future)] {
-        let times = Times {
-            created_ms: 1_000_000,
-            saved_ms: 2_000_000,
-            deadline_ms,
-        };
+        let times = Times { created_ms: 1_000_000, saved_ms: 2_000_000, deadline_ms };
         container.restore("visitor", b"a hat", times).unwrap();
         let session = container.load("visitor").unwrap().unwrap();
         assert_eq!((session.value.as_slice(), session.times), (&b"a hat"[..], times));
     }
     // What had expired when it was dumped has expired here, too.
-    let times = Times {
-        created_ms: 1,
-        saved_ms: 2,
-        deadline_ms: Some(3),
-    };
+    let times = Times { created_ms: 1, saved_ms: 2, deadline_ms: Some(3) };
     container.restore("another", b"a coat", times).unwrap();
     assert_eq!(container.load("another").unwrap(), None);
 }
@@ -173,11 +159,7 @@ fn restore_keeps_the_times_of_a_dump() {
 fn times_that_no_clock_shows_are_no_reason_to_panic() {
     let fixture = Fixture::simulated();
     let container = fixture.create(quick());
-    let times = Times {
-        created_ms: u64::MAX,
-        saved_ms: u64::MAX,
-        deadline_ms: Some(u64::MAX),
-    };
+    let times = Times { created_ms: u64::MAX, saved_ms: u64::MAX, deadline_ms: Some(u64::MAX) };
     container.restore("visitor", b"a hat", times).unwrap();
     assert!(container.touch("visitor", Some(u64::MAX)).unwrap());
     assert_eq!(value(&container, "visitor"), b"a hat");

@@ -42,14 +42,7 @@ impl Scenario {
         container.sync().unwrap();
         drop(container);
         let before = disk.snapshot();
-        Scenario {
-            disk,
-            process,
-            before,
-            durability,
-            sessions: BTreeMap::new(),
-            prepared,
-        }
+        Scenario { disk, process, before, durability, sessions: BTreeMap::new(), prepared }
     }
 
     fn open(&self) -> cloakroom::Result<ByteContainer> {

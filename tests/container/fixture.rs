@@ -129,9 +129,7 @@ pub(crate) fn assert_sound(container: &ByteContainer) {
 
 /// No sync, no map: the fastest handle for a test that is about neither.
 pub(crate) fn quick() -> Options {
-    Options::new()
-        .durability(Durability::Never)
-        .map(MapPolicy::Never)
+    Options::new().durability(Durability::Never).map(MapPolicy::Never)
 }
 
 /// Bytes that tell their number and never repeat in a way that hides a mix-up.
@@ -172,26 +170,17 @@ pub(crate) fn refusal<T: std::fmt::Debug>(result: cloakroom::Result<T>) -> Error
 fn kind_of(error: cloakroom::Error) -> ErrorKind {
     use ErrorKind as K;
     match error.kind() {
-        K::Busy { holder, waited_ms } => K::Busy {
-            holder: *holder,
-            waited_ms: *waited_ms,
-        },
+        K::Busy { holder, waited_ms } => K::Busy { holder: *holder, waited_ms: *waited_ms },
         K::Full(source) => K::Full(source.kind().into()),
         K::Damaged(damage) => K::Damaged(*damage),
         K::NotAContainer(why) => K::NotAContainer(*why),
         K::Newer { found } => K::Newer { found: *found },
         K::Exists => K::Exists,
         K::InvalidId { len } => K::InvalidId { len: *len },
-        K::TooLarge { len, max } => K::TooLarge {
-            len: *len,
-            max: *max,
-        },
+        K::TooLarge { len, max } => K::TooLarge { len: *len, max: *max },
         K::ReadOnly(why) => K::ReadOnly(*why),
         K::Reentered => K::Reentered,
-        K::Io { action, source } => K::Io {
-            action,
-            source: source.kind().into(),
-        },
+        K::Io { action, source } => K::Io { action, source: source.kind().into() },
         other => panic!("an unexpected kind: {other:?}"),
     }
 }

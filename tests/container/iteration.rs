@@ -30,9 +30,7 @@ fn walk_while_others_write(fixture: &Fixture) {
                 }
                 if number % 5 == 0 {
                     // Living throughout includes being saved again.
-                    container
-                        .save(id("steady", number % STEADY), b"again")
-                        .unwrap();
+                    container.save(id("steady", number % STEADY), b"again").unwrap();
                 }
             }
             done.store(true, Ordering::Relaxed);
@@ -49,10 +47,7 @@ fn walk_while_others_write(fixture: &Fixture) {
                 let times = seen.get(id("steady", number).as_bytes());
                 assert_eq!(times, Some(&1), "steady {number}");
             }
-            assert!(
-                seen.values().all(|times| *times == 1),
-                "one came more than once"
-            );
+            assert!(seen.values().all(|times| *times == 1), "one came more than once");
             walks += 1;
             if last {
                 break;
@@ -60,10 +55,7 @@ fn walk_while_others_write(fixture: &Fixture) {
         }
     });
     let segments = container.info().unwrap().segments;
-    assert!(
-        segments >= 4 * segments_before,
-        "only {segments} segments: no growth"
-    );
+    assert!(segments >= 4 * segments_before, "only {segments} segments: no growth");
     assert!(walks >= 2, "the writer was faster than one walk");
 }
 

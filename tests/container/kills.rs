@@ -59,12 +59,15 @@ pub(crate) fn save_until_killed() {
     };
     let options = Options::new().durability(durability);
     let container = ByteContainer::open(&arguments[0], options).unwrap();
+    let mut numbers = [0; 10];
     for step in 0u64.. {
         // Ten ids over and over, and one that is new.
         let (id, number) = if step % 3 == 2 {
             (format!("{name} new {step}"), 1)
         } else {
-            (format!("{name} old {}", step % 10), step / 10 + 1)
+            let number = &mut numbers[step as usize % 10];
+            *number += 1;
+            (format!("{name} old {}", step % 10), *number)
         };
         match expected(&id, number) {
             Some(value) => drop(container.save(&id, &value).unwrap()),
@@ -143,9 +146,8 @@ fn kill_9_loses_nothing_that_was_acknowledged() {
     let mut acknowledged = Acknowledged::default();
     let (mut kills, began) = (0, Instant::now());
     for round in 0..ROUNDS {
-        let mut writers: Vec<_> = (0..WRITERS)
-            .map(|writer| start(&fixture, &format!("r{round}-w{writer}")))
-            .collect();
+        let mut writers: Vec<_> =
+            (0..WRITERS).map(|writer| start(&fixture, &format!("r{round}-w{writer}"))).collect();
         let listeners: Vec<_> = writers
             .iter_mut()
             .map(|writer| {
@@ -186,9 +188,7 @@ fn kill_9_loses_nothing_that_was_acknowledged() {
 
 fn start(fixture: &Fixture, name: &str) -> Child {
     let path = fixture.path();
-    role::command("save until killed", &[path.as_os_str(), name.as_ref()])
-        .spawn()
-        .unwrap()
+    role::command("save until killed", &[path.as_os_str(), name.as_ref()]).spawn().unwrap()
 }
 
 /// How long to wait before each kill: other times in each round.

@@ -100,7 +100,9 @@ impl<'a> Run<'a> {
                     self.save(id, usize::from(id % 50));
                 }
             }
-            Operation::RemoveMany(first, many) => (first..first + many).for_each(|id| self.remove(id)),
+            Operation::RemoveMany(first, many) => {
+                (first..first + many).for_each(|id| self.remove(id))
+            }
             Operation::Remove(id) => self.remove(id),
             Operation::Create(id, len) => {
                 let value = self.next_value(len);

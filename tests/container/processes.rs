@@ -21,9 +21,8 @@ const COUNTERS: u64 = 6;
 fn count_up(container: &ByteContainer, id: &str) {
     container
         .update(id, |session| {
-            let text = session.map_or("0".into(), |session| {
-                String::from_utf8(session.value.to_vec()).unwrap()
-            });
+            let text = session
+                .map_or("0".into(), |session| String::from_utf8(session.value.to_vec()).unwrap());
             let next = text.parse::<u64>().unwrap() + 1;
             Change::Save(next.to_string().into_bytes())
         })
@@ -55,13 +54,10 @@ pub(crate) fn count() {
 fn four_processes_lose_no_update() {
     let fixture = Fixture::file();
     let container = fixture.create(quick());
-    let writers: Vec<_> = (0..WRITERS)
-        .map(|first| start("count", &fixture, &first.to_string()))
-        .collect();
+    let writers: Vec<_> =
+        (0..WRITERS).map(|first| start("count", &fixture, &first.to_string())).collect();
     writers.into_iter().for_each(role::finish);
-    let total: u64 = (0..COUNTERS)
-        .map(|id| counter(&container, &format!("counter {id}")))
-        .sum();
+    let total: u64 = (0..COUNTERS).map(|id| counter(&container, &format!("counter {id}"))).sum();
     assert_eq!(total, WRITERS * UPDATES);
 }
 

@@ -118,10 +118,7 @@ fn a_container_cut_short_is_refused_at_every_length() {
             continue;
         }
         let (why, at_create) = refused_file(&image[..len]);
-        assert!(
-            matches!(why, NotAContainer::CutShort | NotAContainer::NoHeader),
-            "{len}: {why:?}"
-        );
+        assert!(matches!(why, NotAContainer::CutShort | NotAContainer::NoHeader), "{len}: {why:?}");
         assert!(matches!(at_create, ErrorKind::Exists), "{at_create:?}");
     }
     assert_eq!(refused_file(&image[..512]).0, NotAContainer::CutShort);

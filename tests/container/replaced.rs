@@ -63,10 +63,8 @@ fn a_save_into_a_removed_file_is_an_error_and_makes_no_new_one() {
     let container = fixture.create(quick());
     container.save("visitor", b"a hat").unwrap();
     fs::remove_file(fixture.path()).unwrap();
-    let refusals = [
-        refusal(container.save("visitor", b"a coat")),
-        refusal(container.remove("visitor")),
-    ];
+    let refusals =
+        [refusal(container.save("visitor", b"a coat")), refusal(container.remove("visitor"))];
     for kind in refusals {
         let ErrorKind::Io { source, .. } = kind else {
             panic!("{kind:?}");

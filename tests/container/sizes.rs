@@ -21,9 +21,7 @@ fn classes(fixture: &Fixture) -> Vec<usize> {
     let header = std::fs::read(fixture.path()).unwrap();
     let count = number(&header, field("static header", "class_count"));
     let table = &header[field("static header", "classes")];
-    let lines = table
-        .chunks_exact(2)
-        .map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+    let lines = table.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
     let lines = lines.take(usize::try_from(count).unwrap());
     lines.map(|lines| usize::from(lines) * 64).collect()
 }
@@ -66,10 +64,7 @@ fn large_values_round_trip_at_the_edges_of_their_blocks() {
         container.save("visitor", &saved).unwrap();
         assert!(value(&container, "visitor") == saved, "{len} bytes");
         let mut walk = container.iter();
-        assert!(
-            walk.next().unwrap().unwrap().1.value == saved,
-            "{len} bytes"
-        );
+        assert!(walk.next().unwrap().unwrap().1.value == saved, "{len} bytes");
     }
 }
 
@@ -115,11 +110,7 @@ fn overwriting_large_values_for_ever_keeps_the_file_small() {
         }
     }
     let info = container.info().unwrap();
-    assert!(
-        info.length < 16_000_000,
-        "{} bytes for a value of one",
-        info.length
-    );
+    assert!(info.length < 16_000_000, "{} bytes for a value of one", info.length);
 }
 
 #[test]
@@ -130,9 +121,7 @@ fn overwriting_with_changing_sizes_for_ever_keeps_the_file_small() {
     for round in 0..40u64 {
         for id in 0..200u64 {
             let len = (id * 37 + round * 611) % 9000;
-            container
-                .save(id.to_le_bytes(), &bytes(round, len as usize))
-                .unwrap();
+            container.save(id.to_le_bytes(), &bytes(round, len as usize)).unwrap();
         }
         container.sync().unwrap();
         if round == 19 {

@@ -26,9 +26,7 @@ fn counter(value: &[u8]) -> u64 {
 }
 
 fn assert_exact(container: &ByteContainer) {
-    let total: u64 = (0..COUNTERS)
-        .map(|id| counter(&value(container, id.to_le_bytes())))
-        .sum();
+    let total: u64 = (0..COUNTERS).map(|id| counter(&value(container, id.to_le_bytes()))).sum();
     assert_eq!(total, THREADS * ROUNDS);
 }
 
@@ -59,10 +57,7 @@ fn eight_threads_on_one_handle_in_memory_lose_no_update() {
 
 #[test]
 fn eight_threads_that_want_it_durable_lose_no_update() {
-    eight_threads(
-        &Fixture::memory(),
-        Options::new().durability(Durability::Durable),
-    );
+    eight_threads(&Fixture::memory(), Options::new().durability(Durability::Durable));
 }
 
 #[test]

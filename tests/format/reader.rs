@@ -201,9 +201,9 @@ impl<'a> Reader<'a> {
             return None;
         }
         let rest = self.file.get(offset..)?;
-        let length = u32_at(rest.get(..40)?, 4) as usize;
+        let length = u32_at(rest.get(..32)?, 4) as usize;
         let largest = LINE * usize::from(*self.classes.last()?);
-        if length < 40 || length > largest || offset % BLOCK + length > BLOCK {
+        if length < 32 || length > largest || offset % BLOCK + length > BLOCK {
             return None;
         }
         let bytes = rest.get(..length)?;
@@ -221,7 +221,7 @@ impl<'a> Reader<'a> {
         let value_len = u32_at(bytes, 8) as usize;
         let head_len = number(&bytes[12..14]) as usize;
         let (id, rest) = bytes.get(head_len..)?.split_at_checked(usize::from(bytes[15]))?;
-        if head_len < 40 || id.is_empty() || !wanted(id) {
+        if head_len < 32 || id.is_empty() || !wanted(id) {
             return None;
         }
         let value = match bytes[14] {
