@@ -43,12 +43,11 @@ lint:
 bench:
 	cargo bench --bench '*'
 
-fuzz:
-	@cargo +nightly fuzz --version || cargo install --locked cargo-fuzz
-	@for target in $(FUZZ_TARGETS); do \
-	    echo "fuzzing $$target for $(FUZZ_SECONDS) s"; \
-	    cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
-	done
+fuzz: $(FUZZ_TARGETS:%=fuzz-%)
+
+fuzz-%:
+	@cargo fuzz --version || cargo install --locked cargo-fuzz
+	+cargo +nightly fuzz run $* -- -max_total_time=$(FUZZ_SECONDS)
 
 soak:
 	CLOAKROOM_SOAK_SECONDS=$(SOAK_SECONDS) cargo test --release --test crash

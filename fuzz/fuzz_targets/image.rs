@@ -125,7 +125,7 @@ impl Image {
                 let record = self.word(entry + 16) * LINE;
                 let at = record + 4 + usize::from(at);
                 self.put(at..at + usize::from(size % 5), &value.to_le_bytes());
-                let len = self.word(record + 4).max(40);
+                let len = self.word(record + 4).max(32);
                 let Some(covered) = self.bytes.get(record + 4..record + len) else { return };
                 let check = crc(self.seed(), covered).to_le_bytes();
                 self.put(record..record + 4, &check);

@@ -10,6 +10,7 @@
 //! a block of the class with room, an empty block, an extent that a trim frees,
 //! a new block at the end of the file.
 
+use super::index::reading;
 use super::lists::EMPTY;
 use super::writer::{Attempt, Writer, failed};
 use crate::error::{Error, ErrorKind, Result};
@@ -18,7 +19,7 @@ use crate::format::class::Class;
 use crate::format::control::Stage;
 use crate::format::record::Piece;
 use crate::format::word::Word;
-use crate::format::{BLOCK_COUNT_MAX, BLOCK_SIZE};
+use crate::format::{BLOCK_COUNT_MAX, BLOCK_SIZE, LINE_SIZE, NEVER};
 use crate::storage::Fill;
 
 /// Spare extents a handle keeps, in all and of one class.
@@ -186,6 +187,18 @@ impl Writer<'_> {
     fn new_block(&mut self, usage: Use, fill: Fill) -> Result<Attempt<u32>> {
         let block = self.blocks;
         let from = u64::from(block) * BLOCK_SIZE;
+        // What is left of a block where the file was cut short may still be named:
+        // it is made whole again and not given out.
+        let remains = self.file.records.index.source.line(from).ok().flatten();
+        if remains.is_some_and(|line| line != NEVER) {
+            let len = self.file.records.index.source.status().map_err(reading)?.len;
+            self.file
+                .storage()
+                .extend(len.next_multiple_of(LINE_SIZE as u64), from + BLOCK_SIZE, Fill::Zeros)
+                .map_err(|source| failed("grow the file", source))?;
+            self.blocks = block + 1;
+            return self.new_block(usage, fill);
+        }
         let grown = if u64::from(block) < BLOCK_COUNT_MAX {
             self.file.storage().extend(from, from + BLOCK_SIZE, fill)
         } else {
@@ -200,7 +213,7 @@ impl Writer<'_> {
         }
         self.blocks = block + 1;
         // Let the reader's bound follow.
-        self.file.records.index.source.status().map_err(super::index::reading)?;
+        self.file.records.index.source.status().map_err(reading)?;
         // The head first: the pass must not take the block for an empty one.
         let mut head = BlockHead::taken(self.control.generation, usage);
         head.bitmap.set(0);
@@ -227,6 +240,13 @@ impl Writer<'_> {
         }
         if self.attempt >= FULL_ATTEMPTS {
             return Err(full);
+        }
+        if let Use::Extents(class) = usage
+            && self.lists.get(usize::from(class.code())) != 0
+        {
+            // The pass or the trim has found room in a block of the class; a new
+            // generation would only hide it again.
+            return Ok(Attempt::Sync);
         }
         self.local().new_generation = true;
         Ok(Attempt::Sync)

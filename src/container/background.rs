@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::handle::Chain;
+use super::chain::Chain;
 
 /// The thread, and how to end it.
 #[derive(Debug)]

@@ -10,9 +10,10 @@ use super::writer::failed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::block::{BlockHead, Use};
 use crate::format::class::Classes;
-use crate::format::control::{Control, Pass, Phase, Root, Stage, encode_table_entry};
+use crate::format::control::{Control, Pass, Phase, Root, Stage};
 use crate::format::header::Header;
 use crate::format::segment::{REACH, Reach, TALLY, Tally};
+use crate::format::tables::encode_table_entry;
 use crate::format::{BLOCK_SIZE, place};
 use crate::storage::{Fill, Storage};
 

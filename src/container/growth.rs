@@ -20,13 +20,12 @@ use super::index::{DIRECTORY_MARK, table_offset};
 use super::writer::{Attempt, Writer};
 use crate::error::Result;
 use crate::format::block::{BlockHead, Use};
-use crate::format::control::{
-    BATCH_MAX, Phase, Root, SEGMENTS_MAX, TABLE_BLOCK_LEN, TABLE_ENTRY_SIZE, encode_table_entry,
-};
+use crate::format::control::{BATCH_MAX, Phase, Root, SEGMENTS_MAX};
 use crate::format::entry::{Entry, Slot};
 use crate::format::segment::{
     ENTRIES, REACH, Reach, TALLY, Tally, batch_max, first_line, parent_of, probe_offset, segment_of,
 };
+use crate::format::tables::{TABLE_BLOCK_LEN, TABLE_ENTRY_SIZE, encode_table_entry};
 use crate::format::{BLOCK_SIZE, LINE_SIZE, PAGE_SIZE, place};
 use crate::storage::Fill;
 

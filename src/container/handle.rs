@@ -4,24 +4,21 @@
 //! change, and afterwards sync as the handle's durability asks. What each step
 //! does to the file is in the modules below.
 
-use std::path::Path;
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::Arc;
 
 use super::background::Background;
+use super::chain::Chain;
 use super::check::Report;
 use super::info::Info;
 use super::iter::Sessions;
-use super::open;
 use super::open_file::OpenFile;
-use super::options::{Durability, Options};
+use super::options::Durability;
 use super::records::Wanted;
 use super::save::{Draft, Key, Target};
 use super::session::{Change, Outcome, Session, Times, Updated, Version};
 use super::writer::{Attempt, Locked, Writer};
-use crate::error::{Error, ErrorKind, ReadOnly, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{ID_LEN_MAX, VALUE_LEN_MAX};
-use crate::storage::Storage;
 
 /// Times that an operation is begun again because it had to wait for a sync.
 const ATTEMPTS: u32 = 16;
@@ -49,141 +46,11 @@ const ATTEMPTS: u32 = 16;
 /// ```
 #[derive(Debug)]
 pub struct ByteContainer {
-    chain: Arc<Chain>,
-    background: Option<Background>,
-}
-
-/// A file and, once it was replaced under its name or this process was forked,
-/// the file that took its place.
-#[derive(Debug)]
-pub(super) struct Chain {
-    file: Arc<OpenFile>,
-    next: OnceLock<Box<Chain>>,
-}
-
-impl Chain {
-    fn current(&self) -> &Chain {
-        let mut chain = self;
-        while let Some(next) = chain.next.get() {
-            chain = next;
-        }
-        chain
-    }
-
-    /// The file in use. In a forked child, one that the child opened.
-    fn file(&self) -> Result<&Arc<OpenFile>> {
-        let chain = self.current();
-        if chain.file.storage().process_id() == chain.file.process_id {
-            return Ok(&chain.file);
-        }
-        chain.reopen()?;
-        Ok(&chain.current().file)
-    }
-
-    /// Opens the name anew, for this and all later operations.
-    fn reopen(&self) -> Result<()> {
-        let file = &self.file;
-        let reopened = file.storage().reopen().map_err(|source| Error::io("open anew", source))?;
-        let Some(storage) = reopened else {
-            return Err(Error::io("open anew", std::io::ErrorKind::NotFound.into()));
-        };
-        let read_only = file.read_only.filter(|why| !matches!(why, ReadOnly::Features(_)));
-        let next = OpenFile::new(storage, file.options.clone(), file.path.clone(), read_only)?;
-        // If another thread was faster, its file is as good.
-        let _ = self.next.set(Box::new(Chain { file: Arc::new(next), next: OnceLock::new() }));
-        Ok(())
-    }
-
-    /// Syncs if this handle has published something and the interval is over.
-    pub(super) fn sync_if_due(&self, interval: Duration) {
-        let file = &self.current().file;
-        let published = file.local().published_epoch;
-        if let Ok(control) = file.control_line()
-            && !control.is_durable(published)
-            && file.is_due(&control, interval)
-        {
-            file.sync_now();
-        }
-    }
+    pub(super) chain: Arc<Chain>,
+    pub(super) background: Option<Background>,
 }
 
 impl ByteContainer {
-    /// Opens an existing container for reading and writing.
-    ///
-    /// Costs one open and a few system calls, whatever the size; nothing is
-    /// scanned and no lock is taken. The name may be a symbolic link.
-    ///
-    /// # Errors
-    /// [`NotAContainer`](ErrorKind::NotAContainer), [`Newer`](ErrorKind::Newer),
-    /// [`Io`](ErrorKind::Io).
-    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<ByteContainer> {
-        let path = path.as_ref();
-        open::open(path, options).map(ByteContainer::of).map_err(|error| error.at(Some(path)))
-    }
-
-    /// Makes a container and opens it. The file must not exist, or be empty or
-    /// all zero: then it is initialised, with the permissions that it has.
-    /// Returns when the container and its name are on the disk.
-    ///
-    /// # Errors
-    /// [`Exists`](ErrorKind::Exists) if there is anything in the file;
-    /// [`NotAContainer`](ErrorKind::NotAContainer) for what is no regular file, a
-    /// symbolic link included; [`Full`](ErrorKind::Full); [`Io`](ErrorKind::Io).
-    pub fn create(path: impl AsRef<Path>, options: Options) -> Result<ByteContainer> {
-        let path = path.as_ref();
-        open::create(path, options).map(ByteContainer::of).map_err(|error| error.at(Some(path)))
-    }
-
-    /// Opens an existing container for reading. The handle writes nothing, locks
-    /// nothing, and works on a medium and in a directory that cannot be written.
-    ///
-    /// # Errors
-    /// As [`ByteContainer::open`].
-    pub fn open_read_only(path: impl AsRef<Path>, options: Options) -> Result<ByteContainer> {
-        let path = path.as_ref();
-        open::open_read_only(path, options)
-            .map(ByteContainer::of)
-            .map_err(|error| error.at(Some(path)))
-    }
-
-    /// Opens the container in a storage of your own.
-    ///
-    /// # Errors
-    /// As [`ByteContainer::open`].
-    pub fn open_on(storage: Box<dyn Storage>, options: Options) -> Result<ByteContainer> {
-        OpenFile::new(storage, options, None, None).map(ByteContainer::of)
-    }
-
-    /// Makes a container in a blank storage of your own, and opens it.
-    ///
-    /// # Errors
-    /// As [`ByteContainer::create`].
-    pub fn create_on(storage: Box<dyn Storage>, options: Options) -> Result<ByteContainer> {
-        open::create_in(storage.as_ref(), &options)?;
-        ByteContainer::open_on(storage, options)
-    }
-
-    /// Opens the container in a storage of your own, for reading.
-    ///
-    /// # Errors
-    /// As [`ByteContainer::open`].
-    pub fn open_read_only_on(storage: Box<dyn Storage>, options: Options) -> Result<ByteContainer> {
-        OpenFile::new(storage, options, None, Some(ReadOnly::Handle)).map(ByteContainer::of)
-    }
-
-    fn of(file: OpenFile) -> ByteContainer {
-        let options = file.options.clone();
-        let writes = file.read_only.is_none();
-        let chain = Arc::new(Chain { file: Arc::new(file), next: OnceLock::new() });
-        let background = match options.durability {
-            Durability::Interval(interval) if options.background_sync && writes => {
-                Background::start(&chain, interval)
-            }
-            _ => None,
-        };
-        ByteContainer { chain, background }
-    }
-
     /// Loads a session. `None` if there is none, it was removed, or its deadline
     /// has passed.
     ///
@@ -489,7 +356,14 @@ impl Drop for ByteContainer {
         let file = &self.chain.current().file;
         let ours = file.storage().process_id() == file.process_id;
         if let Some(background) = self.background.take() {
-            if ours { background.stop() } else { background.forget() }
+            // The thread is of the process that made the handle, which is not ours in
+            // a forked child, even if that has opened the file anew.
+            let first = &self.chain.file;
+            if first.storage().process_id() == first.process_id {
+                background.stop();
+            } else {
+                background.forget();
+            }
         }
         if !ours || file.read_only.is_some() {
             return;

@@ -11,12 +11,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::source::Source;
 use crate::error::{DamageKind, Error, Result};
 use crate::format::checksum::Seal;
-use crate::format::control::{
-    Root, TABLE_BLOCK_LEN, TABLE_ENTRY_SIZE, decode_table_entry, encode_table_entry,
-};
+use crate::format::control::Root;
 use crate::format::entry::{Slot, tag_of};
 use crate::format::segment::{ENTRIES, REACH, Reach, entry_offset, first_line};
 use crate::format::span::Span;
+use crate::format::tables::{
+    TABLE_BLOCK_LEN, TABLE_ENTRY_SIZE, decode_table_entry, encode_table_entry,
+};
 use crate::format::tag::Tag;
 use crate::format::{BLOCK_SIZE, LINE_SIZE, Line, place};
 

@@ -45,6 +45,7 @@
 
 mod allocate;
 mod background;
+mod chain;
 mod check;
 mod claims;
 mod create;

@@ -4,17 +4,97 @@
 //! symbolic link; nothing is changed in a file that is refused.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use super::background::Background;
+use super::chain::Chain;
 use super::create::{exists, initialise, is_blank};
+use super::handle::ByteContainer;
 use super::open_file::OpenFile;
-use super::options::Options;
+use super::options::{Durability, Options};
 use super::writer::Patience;
 use crate::error::{Error, ErrorKind, NotAContainer, ReadOnly, Result};
 use crate::storage::{Access, FileStorage, LockName, OpenError, Origin, Storage};
 
+impl ByteContainer {
+    /// Opens an existing container for reading and writing.
+    ///
+    /// Costs one open and a few system calls, whatever the size; nothing is
+    /// scanned and no lock is taken. The name may be a symbolic link.
+    ///
+    /// # Errors
+    /// [`NotAContainer`](ErrorKind::NotAContainer), [`Newer`](ErrorKind::Newer),
+    /// [`Io`](ErrorKind::Io).
+    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<ByteContainer> {
+        let path = path.as_ref();
+        open(path, options).map(ByteContainer::of).map_err(|error| error.at(Some(path)))
+    }
+
+    /// Makes a container and opens it. The file must not exist, or be empty or
+    /// all zero: then it is initialised, with the permissions that it has.
+    /// Returns when the container and its name are on the disk.
+    ///
+    /// # Errors
+    /// [`Exists`](ErrorKind::Exists) if there is anything in the file;
+    /// [`NotAContainer`](ErrorKind::NotAContainer) for what is no regular file, a
+    /// symbolic link included; [`Full`](ErrorKind::Full); [`Io`](ErrorKind::Io).
+    pub fn create(path: impl AsRef<Path>, options: Options) -> Result<ByteContainer> {
+        let path = path.as_ref();
+        create(path, options).map(ByteContainer::of).map_err(|error| error.at(Some(path)))
+    }
+
+    /// Opens an existing container for reading. The handle writes nothing, locks
+    /// nothing, and works on a medium and in a directory that cannot be written.
+    ///
+    /// # Errors
+    /// As [`ByteContainer::open`].
+    pub fn open_read_only(path: impl AsRef<Path>, options: Options) -> Result<ByteContainer> {
+        let path = path.as_ref();
+        open_read_only(path, options).map(ByteContainer::of).map_err(|error| error.at(Some(path)))
+    }
+
+    /// Opens the container in a storage of your own.
+    ///
+    /// # Errors
+    /// As [`ByteContainer::open`].
+    pub fn open_on(storage: Box<dyn Storage>, options: Options) -> Result<ByteContainer> {
+        OpenFile::new(storage, options, None, None).map(ByteContainer::of)
+    }
+
+    /// Makes a container in a blank storage of your own, and opens it.
+    ///
+    /// # Errors
+    /// As [`ByteContainer::create`].
+    pub fn create_on(storage: Box<dyn Storage>, options: Options) -> Result<ByteContainer> {
+        create_in(storage.as_ref(), &options)?;
+        ByteContainer::open_on(storage, options)
+    }
+
+    /// Opens the container in a storage of your own, for reading.
+    ///
+    /// # Errors
+    /// As [`ByteContainer::open`].
+    pub fn open_read_only_on(storage: Box<dyn Storage>, options: Options) -> Result<ByteContainer> {
+        OpenFile::new(storage, options, None, Some(ReadOnly::Handle)).map(ByteContainer::of)
+    }
+
+    fn of(file: OpenFile) -> ByteContainer {
+        let options = file.options.clone();
+        let writes = file.read_only.is_none();
+        let chain = Arc::new(Chain::new(file));
+        let background = match options.durability {
+            Durability::Interval(interval) if options.background_sync && writes => {
+                Background::start(&chain, interval)
+            }
+            _ => None,
+        };
+        ByteContainer { chain, background }
+    }
+}
+
 /// Opens the container at `path` for reading and writing. On a network file
 /// system it can be read only.
-pub(super) fn open(path: &Path, options: Options) -> Result<OpenFile> {
+fn open(path: &Path, options: Options) -> Result<OpenFile> {
     let storage =
         FileStorage::open(path, Access::ReadWrite).map_err(|error| refused("open", error))?;
     let network = network(&storage)?;
@@ -23,7 +103,7 @@ pub(super) fn open(path: &Path, options: Options) -> Result<OpenFile> {
 }
 
 /// Opens the container at `path` for reading.
-pub(super) fn open_read_only(path: &Path, options: Options) -> Result<OpenFile> {
+fn open_read_only(path: &Path, options: Options) -> Result<OpenFile> {
     let storage =
         FileStorage::open(path, Access::ReadOnly).map_err(|error| refused("open", error))?;
     let path = storage.path().to_path_buf();
@@ -31,7 +111,7 @@ pub(super) fn open_read_only(path: &Path, options: Options) -> Result<OpenFile> 
 }
 
 /// Makes a container of a new or blank file at `path`, and opens it.
-pub(super) fn create(path: &Path, options: Options) -> Result<OpenFile> {
+fn create(path: &Path, options: Options) -> Result<OpenFile> {
     let (storage, origin) =
         FileStorage::create(path, options.mode).map_err(|error| refused("create", error))?;
     let made = create_checked(&storage, &options);
@@ -56,7 +136,7 @@ fn create_checked(storage: &FileStorage, options: &Options) -> Result<()> {
 }
 
 /// Initialises the storage under the writer lock, if it is blank.
-pub(super) fn create_in(storage: &dyn Storage, options: &Options) -> Result<()> {
+fn create_in(storage: &dyn Storage, options: &Options) -> Result<()> {
     let locking = |source| Error::io("lock", source);
     let mut patience = Patience::new(options.lock_deadline);
     while !storage.try_lock(LockName::Writer).map_err(locking)? {

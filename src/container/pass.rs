@@ -17,9 +17,10 @@ use super::writer::Writer;
 use crate::error::Result;
 use crate::format::block::{BlockHead, Use};
 use crate::format::class::Class;
-use crate::format::control::{Pass, Stage, TABLE_BLOCK_LEN};
+use crate::format::control::{Pass, Stage};
 use crate::format::entry::{Entry, Slot};
 use crate::format::segment::{ENTRIES, TALLY, Tally, entry_offset};
+use crate::format::tables::TABLE_BLOCK_LEN;
 use crate::format::{BLOCK_SIZE, LINE_SIZE, Line, place};
 
 /// Lines of the index or heads of blocks that one save looks at.

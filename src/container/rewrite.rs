@@ -14,9 +14,9 @@ use super::index::reading;
 use super::open_file::OpenFile;
 use super::writer::{Locked, Writer};
 use crate::error::Result;
-use crate::format::control::TABLE_BLOCK_LEN;
 use crate::format::entry::Entry;
 use crate::format::segment::ENTRIES;
+use crate::format::tables::TABLE_BLOCK_LEN;
 use crate::format::word::Word;
 use crate::format::{BLOCK_SIZE, LINE_SIZE, PAGE_SIZE, place};
 

@@ -67,7 +67,9 @@ impl std::str::FromStr for Version {
     type Err = std::num::ParseIntError;
 
     fn from_str(text: &str) -> Result<Version, Self::Err> {
-        let wide = u128::from_str_radix(text, 16)?;
+        // Exactly the digits that `Display` writes; what is not, fails as no digit.
+        let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let wide = u128::from_str_radix(if digits { text } else { "?" }, 16)?;
         Ok(Version { word: Word((wide >> 64) as u64), nonce: wide as u64 })
     }
 }

@@ -15,8 +15,9 @@ use std::time::Duration;
 use super::index::reading;
 use super::open_file::{Local, OpenFile};
 use crate::error::{DamageKind, Error, ErrorKind, Result};
-use crate::format::control::{Busy, Control, LIST_LINES, ListHeads, Pass, Root, Views};
+use crate::format::control::{Busy, Control, Pass, Root, Views};
 use crate::format::span::Span;
+use crate::format::tables::{LIST_LINES, ListHeads};
 use crate::format::{BLOCK_COUNT_MAX, BLOCK_SIZE, LINE_SIZE, Line, NEVER, place};
 use crate::storage::{LockName, Pause, Storage};
 

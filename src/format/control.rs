@@ -7,8 +7,8 @@
 //! generation).
 
 use super::checksum::{LINE_CHECK, Seal};
-use super::class::CLASSES_MAX;
 use super::span::Span;
+use super::tables::TABLE_BLOCK_LEN;
 use super::tag::Tag;
 use super::{LINE_SIZE, Line, NEVER};
 
@@ -384,89 +384,4 @@ impl Views {
         }
         views
     }
-}
-
-/// Heads of free lists in one line.
-const HEADS_PER_LINE: usize = 14;
-/// Lines with heads of free lists.
-pub(crate) const LIST_LINES: usize = (CLASSES_MAX + 1).div_ceil(HEADS_PER_LINE);
-
-pub(super) mod lists_line {
-    use super::{HEADS_PER_LINE, LINE_CHECK, Span};
-    pub(crate) const HEADS: Span = Span::first(4 * HEADS_PER_LINE);
-    pub(crate) const RESERVED: Span = HEADS.then(4);
-    const _: () = assert!(RESERVED.end() == LINE_CHECK.offset);
-}
-
-/// Heads of the free lists: number 0 chains the empty blocks, number k the
-/// blocks of class k that have room. 0 is an empty list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ListHeads([u32; HEADS_PER_LINE * LIST_LINES]);
-
-impl ListHeads {
-    /// The heads in the lines from `offset` on; a line that breaks a rule has
-    /// empty lists.
-    pub(crate) fn decode(bytes: &[u8], offset: u64, seal: Seal) -> ListHeads {
-        let mut heads = ListHeads([0; HEADS_PER_LINE * LIST_LINES]);
-        let lines = bytes.chunks_exact(LINE_SIZE).zip(heads.0.chunks_exact_mut(HEADS_PER_LINE));
-        for (index, (bytes, heads)) in lines.enumerate() {
-            let line: Line = Span::first(LINE_SIZE).array(bytes);
-            if seal.fits(&line, offset + (index * LINE_SIZE) as u64) {
-                for (head, from) in heads.iter_mut().zip(line.chunks_exact(4)) {
-                    *head = Span::first(4).get32(from);
-                }
-            }
-        }
-        heads
-    }
-
-    /// Index and content of the line that holds the head of this list.
-    pub(crate) fn line_of(&self, list: usize, offset: u64, seal: Seal) -> (u64, Line) {
-        let index = list / HEADS_PER_LINE;
-        let place = offset + (index * LINE_SIZE) as u64;
-        let mut line = NEVER;
-        let heads = self.0.chunks_exact(HEADS_PER_LINE).nth(index).unwrap_or(&[]);
-        for (head, to) in heads.iter().zip(line.chunks_exact_mut(4)) {
-            to.copy_from_slice(&head.to_le_bytes());
-        }
-        (place, seal.seal(line, place))
-    }
-
-    pub(crate) fn get(&self, list: usize) -> u32 {
-        self.0.get(list).copied().unwrap_or(0)
-    }
-
-    pub(crate) fn set(&mut self, list: usize, block: u32) {
-        if let Some(head) = self.0.get_mut(list) {
-            *head = block;
-        }
-    }
-}
-
-/// Bytes of an entry of the segment table or of its directory.
-pub(crate) const TABLE_ENTRY_SIZE: u64 = 8;
-/// Entries in a block of the segment table, behind the block's head.
-pub(crate) const TABLE_BLOCK_LEN: u32 =
-    ((super::BLOCK_SIZE - LINE_SIZE as u64) / TABLE_ENTRY_SIZE) as u32;
-
-pub(super) mod table_entry {
-    use super::Span;
-    pub(crate) const BLOCK: Span = Span::first(4);
-    pub(crate) const CHECK: Span = BLOCK.then(4);
-}
-
-/// The block in an entry of the segment table, or of its directory, with this
-/// index; `None` if it breaks a rule.
-pub(crate) fn decode_table_entry(bytes: &[u8; 8], index: u32, seal: Seal) -> Option<u32> {
-    let block = table_entry::BLOCK.get32(bytes);
-    (table_entry::CHECK.get32(bytes) == seal.of_table_entry(index, block) && block != 0)
-        .then_some(block)
-}
-
-/// The entry of the segment table, or of its directory, for `block`.
-pub(crate) fn encode_table_entry(block: u32, index: u32, seal: Seal) -> [u8; 8] {
-    let mut bytes = [0; 8];
-    table_entry::BLOCK.put(&mut bytes, block.into());
-    table_entry::CHECK.put(&mut bytes, seal.of_table_entry(index, block).into());
-    bytes
 }

@@ -3,13 +3,11 @@
 //! `cloakroom inspect --layout` prints them, and a test compares them with the
 //! tables in FORMAT.md. A changed line here is a changed format.
 
-use super::control::{
-    LIST_LINES, TABLE_ENTRY_SIZE, busy_line, control_line, lists_line, pass_line, root_line,
-    table_entry, views_line,
-};
+use super::control::{busy_line, control_line, pass_line, root_line, views_line};
 use super::header::HEADER_SIZE;
 use super::segment::{ENTRIES, HEAD_LINES, REACH, TALLY, reach_line, tally_line};
 use super::span::Span;
+use super::tables::{LIST_LINES, TABLE_ENTRY_SIZE, lists_line, table_entry};
 use super::{LINE_SIZE, PAGE_SIZE, block, checksum, entry, header, place, record, word};
 
 /// One structure of the format.

@@ -17,6 +17,7 @@ mod layout;
 pub(crate) mod record;
 pub(crate) mod segment;
 pub(crate) mod span;
+pub(crate) mod tables;
 pub(crate) mod tag;
 #[cfg(test)]
 mod tests;
@@ -50,7 +51,7 @@ pub(crate) const NEVER: Line = [0; LINE_SIZE];
 /// Where the fixed structures of block 0 lie, in bytes from the start.
 pub(crate) mod place {
     use super::{BLOCK_SIZE, LINE_SIZE, PAGE_SIZE};
-    use crate::format::control::TABLE_ENTRY_SIZE;
+    use crate::format::tables::TABLE_ENTRY_SIZE;
 
     /// First copy of the static header.
     pub(crate) const HEADER: u64 = 0;

@@ -5,11 +5,12 @@
 use super::block::{BlockHead, Use};
 use super::checksum::Seal;
 use super::class::{Class, Classes};
-use super::control::{Busy, Control, ListHeads, Pass, Phase, Root, Stage, Views};
+use super::control::{Busy, Control, Pass, Phase, Root, Stage, Views};
 use super::entry::{Entry, Slot};
 use super::header::{Header, Unusable};
 use super::record::{self, Record, RecordTimes};
 use super::segment::{self, Reach, Tally};
+use super::tables::ListHeads;
 use super::tag::{Tag, Tagger};
 use super::word::{Named, Word};
 use super::*;
@@ -97,7 +98,7 @@ fn list_heads_keep_their_lines_apart() {
     let mut heads = ListHeads::decode(&[], PLACE, seal());
     heads.set(0, 5);
     heads.set(20, 6);
-    let mut bytes = vec![0; control::LIST_LINES * LINE_SIZE];
+    let mut bytes = vec![0; tables::LIST_LINES * LINE_SIZE];
     for list in [0, 20] {
         let (place, line) = heads.line_of(list, PLACE, seal());
         let from = (place - PLACE) as usize;

@@ -9,6 +9,8 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStderr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -96,9 +98,10 @@ struct Acknowledged {
 }
 
 impl Acknowledged {
-    fn listen(&mut self, from: BufReader<ChildStderr>) {
+    fn listen(&mut self, from: BufReader<ChildStderr>, lines: &AtomicU64) {
         for line in from.lines() {
             let line = line.unwrap();
+            lines.fetch_add(1, Ordering::Relaxed);
             if let Some(done) = line.strip_prefix("done ") {
                 let (number, id) = done.split_once(' ').unwrap();
                 self.operations.insert(id.to_owned(), number.parse().unwrap());
@@ -148,17 +151,19 @@ fn kill_9_loses_nothing_that_was_acknowledged() {
     for round in 0..ROUNDS {
         let mut writers: Vec<_> =
             (0..WRITERS).map(|writer| start(&fixture, &format!("r{round}-w{writer}"))).collect();
+        let lines = Arc::new(AtomicU64::new(0));
         let listeners: Vec<_> = writers
             .iter_mut()
             .map(|writer| {
-                let from = role::heard(writer);
+                let (from, lines) = (role::heard(writer), Arc::clone(&lines));
                 thread::spawn(move || {
                     let mut heard = Acknowledged::default();
-                    heard.listen(from);
+                    heard.listen(from, &lines);
                     heard
                 })
             })
             .collect();
+        role::eventually("at work", || lines.load(Ordering::Relaxed) > 50 * WRITERS);
         for (writer, delay) in writers.iter_mut().zip(delays(round)) {
             thread::sleep(delay);
             writer.kill().unwrap();
@@ -194,9 +199,5 @@ fn start(fixture: &Fixture, name: &str) -> Child {
 /// How long to wait before each kill: other times in each round.
 fn delays(round: u64) -> impl Iterator<Item = Duration> {
     let random = bytes(round + 1, WRITERS as usize);
-    let first = [40, 0, 0, 0];
-    random
-        .into_iter()
-        .zip(first)
-        .map(|(byte, first)| Duration::from_micros(first * 1000 + u64::from(byte) * 100))
+    random.into_iter().map(|byte| Duration::from_micros(u64::from(byte) * 100))
 }

@@ -13,7 +13,9 @@ const BLOCK: usize = 65536;
 
 /// Bytes of a record before the id.
 fn record_head() -> usize {
-    field("record", "absolute").end
+    let tables = cloakroom::format::layout();
+    let record = tables.iter().find(|structure| structure.name == "record").unwrap();
+    record.fields.last().map_or(0, |field| field.offset + field.size)
 }
 
 /// Sizes of the classes of a new container, from its header.
