@@ -47,7 +47,7 @@ fuzz: $(FUZZ_TARGETS:%=fuzz-%)
 
 fuzz-%:
 	@cargo fuzz --version || cargo install --locked cargo-fuzz
-	+cargo +nightly fuzz run $* -- -max_total_time=$(FUZZ_SECONDS)
+	env -u MAKEFLAGS cargo +nightly fuzz run $* -- -max_total_time=$(FUZZ_SECONDS)
 
 soak:
 	CLOAKROOM_SOAK_SECONDS=$(SOAK_SECONDS) cargo test --release --test crash

@@ -31,6 +31,9 @@ const SPARES_AFTER_SAVES: u32 = 8;
 const EMPTY_LOOKS: u32 = 8;
 /// Lines of the index trimmed before a block is taken.
 const TRIM_LINES: u32 = 256;
+/// Blocks up to which a file may grow without a sync that would let superseded
+/// versions go: a small container is not worth waiting for the disk.
+const FREE_GROWTH_BLOCKS: u32 = 128;
 /// Attempts before a full disk is called full: each begins after a sync, which
 /// lets superseded versions go and begins a new generation.
 const FULL_ATTEMPTS: u32 = 4;
@@ -107,7 +110,7 @@ impl Writer<'_> {
                 return self.first_extent(block, class).map(Attempt::Done);
             }
         }
-        if self.attempt == 0 && trimmed.sync_would_free_much {
+        if self.attempt == 0 && trimmed.sync_would_free_much && self.blocks > FREE_GROWTH_BLOCKS {
             return Ok(Attempt::Sync);
         }
         self.notice_leaks(&trimmed);

@@ -9,8 +9,6 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
-#[cfg(target_os = "linux")]
-use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -23,7 +21,7 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{Resource, getrlimit};
 
 use super::memory::{random, wait, wall_clock_ms};
-use super::{Fill, LockName, Pause, ReadMap, Status, Storage, View, sys};
+use super::{Fill, LockName, Pause, ReadMap, Status, Storage, View, linux, sys};
 
 /// New space is zeroed in pieces of this size: on ext4 that keeps the page cache
 /// in small folios and later small writes cheap.
@@ -110,18 +108,9 @@ pub struct FileStorage {
     /// As it was opened, to do the same again.
     flags: OFlags,
     /// Never changes while the file is open.
-    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
-    identity: Identity,
+    identity: linux::Identity,
     /// The file size limit as last asked for; 0 before that.
     size_limit: AtomicU64,
-}
-
-/// Device and inode number.
-#[derive(Clone, Copy)]
-#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
-struct Identity {
-    device: u64,
-    inode: u64,
 }
 
 impl FileStorage {
@@ -188,46 +177,16 @@ impl FileStorage {
             Ok(Ok(())) => Ok(()),
             // One may be allowed to make files in a directory but not to read
             // it, and some file systems sync no directories.
-            Err(_) | Ok(Err(Errno::INVAL)) => self.sync_file_system(),
+            Err(_) | Ok(Err(Errno::INVAL)) => linux::sync_file_system(&self.file),
             Ok(Err(e)) => Err(e.into()),
         }
     }
 
-    #[cfg(target_os = "linux")]
-    fn sync_file_system(&self) -> io::Result<()> {
-        Ok(retry_on_intr(|| rustix::fs::syncfs(&self.file))?)
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn sync_file_system(&self) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    /// The name of the file system if other hosts may write to it too. They have
-    /// page caches of their own, which no lock keeps in step. FUSE is not among
-    /// them: mostly it is local.
-    #[cfg(target_os = "linux")]
-    pub fn network_file_system(&self) -> io::Result<Option<&'static str>> {
-        let status = retry_on_intr(|| rustix::fs::fstatfs(&self.file))?;
-        // The magic numbers have 32 bits; the field's width and sign vary.
-        Ok(match status.f_type as u32 {
-            0x6969 => Some("NFS"),
-            0x517B => Some("SMB"),
-            0xFF53_4D42 => Some("CIFS"),
-            0xFE53_4D42 => Some("SMB2"),
-            0x0102_1997 => Some("9p"),
-            0x5346_414F | 0x6B41_4653 => Some("AFS"),
-            0x7375_7245 => Some("CODA"),
-            0x00C3_6400 => Some("CEPH"),
-            _ => None,
-        })
-    }
-
     /// The name of the file system if other hosts may write to it too, where the
-    /// system tells.
-    #[cfg(not(target_os = "linux"))]
+    /// system tells. They have page caches of their own, which no lock keeps in
+    /// step. FUSE is not among them: mostly it is local.
     pub fn network_file_system(&self) -> io::Result<Option<&'static str>> {
-        Ok(None)
+        linux::network_file_system(&self.file)
     }
 
     fn open_with(path: PathBuf, flags: OFlags) -> Result<FileStorage, OpenError> {
@@ -247,10 +206,8 @@ impl FileStorage {
     }
 
     fn new(descriptor: OwnedFd, stat: &Stat, path: PathBuf, flags: OFlags) -> FileStorage {
-        // Keeps the page cache in small folios after a reboot, too. A hint only.
-        #[cfg(target_os = "linux")]
-        let _ = rustix::fs::fadvise(&descriptor, 0, None, rustix::fs::Advice::Random);
-        let identity = Identity { device: stat.st_dev as _, inode: stat.st_ino as _ };
+        linux::hint_small_folios(&descriptor);
+        let identity = linux::Identity::of(stat);
         let size_limit = AtomicU64::new(0);
         FileStorage { file: File::from(descriptor), path, flags, identity, size_limit }
     }
@@ -324,7 +281,7 @@ impl Storage for FileStorage {
         self.ask_size_limit(to)?;
         // When this fails the file may have grown all the same. It stays so:
         // others may have seen the new length.
-        let reserved = reserve(&self.file, from, to)?;
+        let reserved = linux::reserve(&self.file, from, to)?;
         if reserved && fill == Fill::Reserve { Ok(()) } else { self.write_zeros(from, to) }
     }
 
@@ -361,17 +318,8 @@ impl Storage for FileStorage {
         }
     }
 
-    #[cfg(target_os = "linux")]
     fn lock_holder(&self) -> Option<u32> {
-        // By few and large reads: between two of them lines come and go, and one
-        // may be missed or told twice.
-        let table = BufReader::with_capacity(1 << 16, File::open("/proc/locks").ok()?);
-        holder_in(table, self.identity.device, self.identity.inode)
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn lock_holder(&self) -> Option<u32> {
-        None
+        self.identity.lock_holder()
     }
 
     fn reopen(&self) -> io::Result<Option<Box<dyn Storage>>> {
@@ -379,20 +327,8 @@ impl Storage for FileStorage {
         Ok(Some(Box::new(again)))
     }
 
-    #[cfg(target_os = "linux")]
     fn view(&self) -> io::Result<Option<View>> {
-        let Identity { device, inode } = self.identity;
-        Ok(boot_id().zip(mount_number(&self.file)).map(|(boot, mount)| View {
-            boot,
-            mount,
-            device,
-            inode,
-        }))
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn view(&self) -> io::Result<Option<View>> {
-        Ok(None)
+        Ok(self.identity.view(&self.file))
     }
 
     fn process_id(&self) -> u32 {
@@ -441,22 +377,6 @@ pub(super) fn keep_above(descriptor: OwnedFd, lowest: RawFd) -> io::Result<Owned
     Ok(rustix::io::fcntl_dupfd_cloexec(descriptor.as_fd(), lowest)?)
 }
 
-/// Reserves space and makes the file longer. False where the file system cannot.
-#[cfg(target_os = "linux")]
-fn reserve(file: &File, from: u64, to: u64) -> io::Result<bool> {
-    let flags = rustix::fs::FallocateFlags::empty();
-    match retry_on_intr(|| rustix::fs::fallocate(file, flags, from, to - from)) {
-        Ok(()) => Ok(true),
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
-        Err(e) => Err(e.into()),
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn reserve(_file: &File, _from: u64, _to: u64) -> io::Result<bool> {
-    Ok(false)
-}
-
 /// Repeats a call as long as signals interrupt it.
 fn uninterrupted(mut call: impl FnMut() -> io::Result<()>) -> io::Result<()> {
     loop {
@@ -465,70 +385,4 @@ fn uninterrupted(mut call: impl FnMut() -> io::Result<()>) -> io::Result<()> {
             result => return result,
         }
     }
-}
-
-/// Finds the one process that holds a flock on the file in the text of
-/// `/proc/locks`. None if there is any doubt.
-#[cfg(target_os = "linux")]
-pub(super) fn holder_in(table: impl BufRead, device: u64, inode: u64) -> Option<u32> {
-    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-    let file = format!("{major:02x}:{minor:02x}:{inode}");
-    let mut holder = None;
-    for line in table.lines() {
-        // "7: FLOCK  ADVISORY  WRITE 4242 fe:00:1234 0 EOF"; a waiting one has
-        // "->" before FLOCK.
-        let line = line.ok()?;
-        let words: Vec<&str> = line.split_ascii_whitespace().collect();
-        let &[_, "FLOCK", _, _, process, ref rest @ ..] = words.as_slice() else {
-            continue;
-        };
-        if rest.first() != Some(&file.as_str()) {
-            continue;
-        }
-        // 0 stands for a process of another namespace.
-        let process = process.parse().ok().filter(|&process| process != 0)?;
-        if holder.is_some_and(|other| other != process) {
-            return None;
-        }
-        holder = Some(process);
-    }
-    holder
-}
-
-/// The boot's number; None without /proc.
-#[cfg(target_os = "linux")]
-fn boot_id() -> Option<[u8; 16]> {
-    let mut text = [0; 64];
-    let len = File::open("/proc/sys/kernel/random/boot_id").ok()?.read(&mut text).ok()?;
-    parse_boot_id(text.get(..len)?)
-}
-
-/// Reads a uuid as the kernel prints it.
-#[cfg(target_os = "linux")]
-pub(super) fn parse_boot_id(text: &[u8]) -> Option<[u8; 16]> {
-    let mut digits = 0;
-    let mut id = [0_u8; 16];
-    for &byte in text.trim_ascii_end().iter().filter(|&&byte| byte != b'-') {
-        let digit = u8::try_from(char::from(byte).to_digit(16)?).ok()?;
-        let place = id.get_mut(digits / 2)?;
-        *place = *place << 4 | digit;
-        digits += 1;
-    }
-    (digits == 32).then_some(id)
-}
-
-/// The number of the mount through which the file was opened: one that is never
-/// given again within a boot (Linux 6.8), or else one that is unique among the
-/// present mounts.
-#[cfg(target_os = "linux")]
-fn mount_number(file: &File) -> Option<u64> {
-    use rustix::fs::{AtFlags, StatxFlags};
-
-    // Not known to rustix. A kernel that knows it prefers it to MNT_ID.
-    const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
-    let asked = MNT_ID_UNIQUE | StatxFlags::MNT_ID;
-    // The number is known here; no file server needs to be asked.
-    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    let found = retry_on_intr(|| rustix::fs::statx(file, c"", flags, asked)).ok()?;
-    (found.stx_mask & asked.bits() != 0).then_some(found.stx_mnt_id)
 }

@@ -11,6 +11,7 @@
 //! All `unsafe` code of the crate is in `sys`.
 
 mod file;
+mod linux;
 mod memory;
 #[cfg(feature = "simulation")]
 pub mod simulated;

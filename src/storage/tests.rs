@@ -641,7 +641,7 @@ mod on_a_file {
     #[test]
     #[cfg(target_os = "linux")]
     fn a_boot_id_is_32_digits_and_nothing_else() {
-        use super::super::file::parse_boot_id;
+        use super::super::linux::parse_boot_id;
         let id = parse_boot_id(b"00112233-4455-6677-8899-aabbccddeeff\n").unwrap();
         assert_eq!(id[..4], [0, 0x11, 0x22, 0x33]);
         assert_eq!(id[15], 0xff);
@@ -654,7 +654,7 @@ mod on_a_file {
     #[test]
     #[cfg(target_os = "linux")]
     fn the_holder_is_not_guessed() {
-        use super::super::file::holder_in;
+        use super::super::linux::holder_in;
         let device = rustix::fs::makedev(0xfe, 0);
         let holder = |table: &str| holder_in(table.as_bytes(), device, 1234);
         let held = "1: FLOCK  ADVISORY  WRITE 42 fe:00:1234 0 EOF\n";

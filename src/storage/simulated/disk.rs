@@ -1,111 +1,27 @@
-//! The disk as tests hold it: processes, locks, clock, faults and cuts around the
-//! content.
+//! The disk as tests hold it: faults, cuts, counts and the order of calls around
+//! the world.
 //!
 //! One mutex guards everything. It must never be held while a hook or a chooser
 //! runs, since those use the disk; so a call finds out after its hook whether its
 //! process still lives, and keeps nothing from before. What a snapshot covers is in
-//! `World`; what belongs to the test (hook, script, counts, log) is beside it and
+//! [`World`]; what belongs to the test (hook, script, counts, log) is beside it and
 //! outlives a restore.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::hook::{Call, Failing, Hook, Operation, Script, Verdict};
-use super::medium::{CutPolicy, Medium};
+use super::medium::CutPolicy;
 use super::rng::SimulatedRng;
 use super::storage::SimulatedStorage;
-use crate::storage::{LockName, View};
+use super::world::{Holder, Process, ProcessId, Snapshot, World};
+use crate::storage::LockName;
 
 /// So many calls after its death show that a process ignores all errors and loops.
 const CALLS_AFTER_DEATH: u32 = 100_000;
-
-/// A logical process. Numbers are never given twice on one disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ProcessId(u32);
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Process {
-    pub(super) pid: u32,
-    mount: Option<u64>,
-    pub(super) maps: bool,
-}
-
-/// Who holds a lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Holder {
-    pub(super) process: ProcessId,
-    /// Number of the open: a lock belongs to that, not to the process.
-    pub(super) open: u64,
-    pub(super) pid: u32,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct World {
-    pub(super) medium: Medium,
-    /// Those that live. A million cuts leave a million dead, which cost nothing so.
-    processes: BTreeMap<ProcessId, Process>,
-    writer: Option<Holder>,
-    sync: Option<Holder>,
-    boot: u64,
-    inode: u64,
-    pub(super) links: u64,
-    pub(super) capacity: Option<u64>,
-    /// Since 1970.
-    pub(super) wall: Duration,
-    /// Since the boot.
-    pub(super) uptime: Duration,
-    pub(super) rng: SimulatedRng,
-}
-
-impl World {
-    pub(super) fn process(&mut self, process: ProcessId) -> Option<&mut Process> {
-        self.processes.get_mut(&process)
-    }
-
-    pub(super) fn lock(&mut self, lock: LockName) -> &mut Option<Holder> {
-        match lock {
-            LockName::Writer => &mut self.writer,
-            LockName::Sync => &mut self.sync,
-        }
-    }
-
-    fn release(&mut self, whose: impl Fn(&Holder) -> bool) {
-        self.writer.take_if(|holder| whose(holder));
-        self.sync.take_if(|holder| whose(holder));
-    }
-
-    pub(super) fn release_open(&mut self, open: u64) {
-        self.release(|holder| holder.open == open);
-    }
-
-    fn kill(&mut self, process: ProcessId) {
-        self.processes.remove(&process);
-        self.release(|holder| holder.process == process);
-    }
-
-    pub(super) fn advance(&mut self, by: Duration) {
-        self.wall += by;
-        self.uptime += by;
-    }
-
-    pub(super) fn view(&mut self, process: ProcessId) -> Option<View> {
-        let mount = self.process(process)?.mount?;
-        let mut boot = [0; 16];
-        SimulatedRng::new(self.boot).fill(&mut boot);
-        Some(View { boot, mount, device: 1, inode: self.inode })
-    }
-
-    fn cut(&mut self, choices: &[usize]) {
-        self.medium.cut(choices);
-        self.processes.clear();
-        self.release(|_| true);
-        self.boot += 1;
-        self.uptime = Duration::ZERO;
-    }
-}
 
 pub(super) struct State {
     pub(super) world: World,
@@ -139,18 +55,8 @@ impl State {
 
     /// Whoever writes without the lock breaks the protocol, whatever comes of it.
     pub(super) fn may_write(&mut self, process: ProcessId) -> bool {
-        self.unlocked_writes || self.world.writer.is_some_and(|holder| holder.process == process)
-    }
-}
-
-/// Everything a disk is at one moment, including who lives and who holds a lock.
-/// Cheap to make and to return to: pages and histories are shared.
-#[derive(Clone)]
-pub struct Snapshot(World);
-
-impl fmt::Debug for Snapshot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Snapshot").field("len", &self.0.medium.len()).finish_non_exhaustive()
+        self.unlocked_writes
+            || self.world.lock(LockName::Writer).is_some_and(|holder| holder.process == process)
     }
 }
 
@@ -173,19 +79,7 @@ impl SimulatedDisk {
 
     /// A disk with a file of this content, all of it synced.
     pub fn with_bytes(seed: u64, bytes: &[u8]) -> Self {
-        let world = World {
-            medium: Medium::new(bytes),
-            processes: BTreeMap::new(),
-            writer: None,
-            sync: None,
-            boot: 1,
-            inode: 1,
-            links: 1,
-            capacity: None,
-            wall: Duration::from_secs(1_700_000_000),
-            uptime: Duration::ZERO,
-            rng: SimulatedRng::new(seed),
-        };
+        let world = World::new(seed, bytes);
         Self(Arc::new(Mutex::new(State {
             world,
             script: Script::default(),
@@ -211,10 +105,9 @@ impl SimulatedDisk {
     /// Starts a process.
     pub fn spawn(&self) -> ProcessId {
         let mut state = self.state();
-        let process = ProcessId(state.next_process);
+        let process = ProcessId::new(state.next_process);
         state.next_process += 1;
-        let pid = 1000 + process.0;
-        state.world.processes.insert(process, Process { pid, mount: Some(1), maps: true });
+        state.world.spawn(process);
         process
     }
 

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use super::disk::ProcessId;
+use super::world::ProcessId;
 use crate::storage::{LockName, Pause};
 
 /// What a call is about to do.

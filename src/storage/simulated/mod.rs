@@ -16,9 +16,11 @@ mod rng;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod world;
 
-pub use disk::{ProcessId, SimulatedDisk, Snapshot};
+pub use disk::SimulatedDisk;
 pub use hook::{Call, Failing, Hook, Operation, Verdict};
 pub use medium::{CutPolicy, LENGTH};
 pub use rng::SimulatedRng;
 pub use storage::SimulatedStorage;
+pub use world::{ProcessId, Snapshot};

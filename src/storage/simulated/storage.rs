@@ -10,9 +10,10 @@ use std::io;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use super::disk::{Holder, ProcessId, SimulatedDisk, State};
+use super::disk::{SimulatedDisk, State};
 use super::hook::Operation;
 use super::medium::{PAGE, parts};
+use super::world::{Holder, ProcessId};
 use crate::storage::{Fill, LockName, Pause, ReadMap, Status, Storage, View};
 
 /// One open of the simulated file; made by [`SimulatedDisk::open`].
