@@ -131,7 +131,7 @@ impl Writer<'_> {
 
     fn take_listed(&mut self, class: Class) -> Result<Option<u64>> {
         let list = usize::from(class.code());
-        let block = self.lists.get(list);
+        let block = self.lists()?.get(list);
         if block == 0 {
             return Ok(None);
         }
@@ -154,13 +154,13 @@ impl Writer<'_> {
     /// An empty block that may be used so, off its list, its head not yet
     /// rewritten for the use.
     fn empty_block(&mut self, usage: Use) -> Result<Option<u32>> {
-        let mut block = self.lists.get(EMPTY);
+        let mut block = self.lists()?.get(EMPTY);
         for _ in 0..EMPTY_LOOKS {
             if block == 0 {
                 break;
             }
             let Some(head) = self.member(block, EMPTY)? else {
-                if block == self.lists.get(EMPTY) {
+                if block == self.lists()?.get(EMPTY) {
                     self.set_list(EMPTY, 0)?;
                     self.local().new_generation |= self.pass.stage == Stage::Done;
                 }
@@ -245,7 +245,7 @@ impl Writer<'_> {
             return Err(full);
         }
         if let Use::Extents(class) = usage
-            && self.lists.get(usize::from(class.code())) != 0
+            && self.lists()?.get(usize::from(class.code())) != 0
         {
             // The pass or the trim has found room in a block of the class; a new
             // generation would only hide it again.

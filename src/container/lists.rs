@@ -79,7 +79,7 @@ impl Writer<'_> {
         let Some(list) = to else {
             return self.write_head(block, &head);
         };
-        let next = self.lists.get(list);
+        let next = self.lists()?.get(list);
         head.next = next;
         head.previous = 0;
         self.write_head(block, &head)?;
@@ -100,7 +100,7 @@ impl Writer<'_> {
             follower.previous = head.previous;
             self.write_head(head.next, &follower)?;
         }
-        if self.lists.get(list) == block {
+        if self.lists()?.get(list) == block {
             return self.set_list(list, head.next);
         }
         if let Some(mut leader) = self.member(head.previous, list)?
@@ -119,8 +119,10 @@ impl Writer<'_> {
     }
 
     pub(crate) fn set_list(&mut self, list: usize, block: u32) -> Result<()> {
-        self.lists.set(list, block);
-        let (offset, line) = self.lists.line_of(list, place::LISTS, self.seal());
+        let seal = self.seal();
+        let lists = self.lists()?;
+        lists.set(list, block);
+        let (offset, line) = lists.line_of(list, place::LISTS, seal);
         self.write(&line, offset)
     }
 }

@@ -25,8 +25,8 @@ use crate::storage::{LockName, Pause, Storage};
 const YIELDS: u32 = 32;
 const SLEEP_MIN: Duration = Duration::from_micros(20);
 const SLEEP_MAX: Duration = Duration::from_millis(1);
-/// Bytes of the control page before the segment table.
-const CONTROL_LEN: usize = (place::TABLE - place::CONTROL) as usize;
+/// Bytes of the control page that every lock acquisition reads: five lines.
+const CONTROL_LEN: usize = (place::VIEWS - place::CONTROL) as usize + LINE_SIZE;
 
 /// How an operation under the lock ended.
 #[derive(Debug)]
@@ -54,7 +54,8 @@ pub(crate) struct Writer<'a> {
     pub(crate) control: Control,
     pub(crate) root: Root,
     pub(crate) pass: Pass,
-    pub(crate) lists: ListHeads,
+    /// Heads of the free lists, once they were needed.
+    lists: Option<ListHeads>,
     /// Whole blocks of the file.
     pub(crate) blocks: u32,
     /// How often this operation was begun before and had to wait for a sync.
@@ -63,7 +64,7 @@ pub(crate) struct Writer<'a> {
     pub(crate) entries_changed: bool,
     busy: Option<Busy>,
     busy_line_used: bool,
-    views: Views,
+    views_line: Line,
     held: Held<'a>,
 }
 
@@ -206,23 +207,32 @@ impl<'a> Writer<'a> {
             .ok_or_else(|| Error::damaged(place::CONTROL, DamageKind::ControlLine))?;
         let root = Root::decode(&line(place::ROOT), place::ROOT, seal)
             .ok_or_else(|| Error::damaged(place::ROOT, DamageKind::RootLine))?;
-        let lists =
-            Span { offset: (place::LISTS - place::CONTROL) as usize, size: LIST_LINES * LINE_SIZE };
         Ok(Writer {
             file,
             control,
             root,
             pass: Pass::decode(&line(place::PASS), place::PASS, seal, control.generation),
-            lists: ListHeads::decode(lists.slice(&page).unwrap_or(&[]), place::LISTS, seal),
+            lists: None,
             // Words reach no further, however long the file is.
             blocks: (len / BLOCK_SIZE).min(BLOCK_COUNT_MAX) as u32,
             attempt,
             entries_changed: false,
             busy: Busy::decode(&line(place::BUSY), place::BUSY, seal),
             busy_line_used: line(place::BUSY) != NEVER,
-            views: Views::decode(&line(place::VIEWS), place::VIEWS, seal),
+            views_line: line(place::VIEWS),
             held,
         })
+    }
+
+    /// The heads of the free lists, read when they are first needed: a save
+    /// that reuses what its handle has freed needs none.
+    pub(crate) fn lists(&mut self) -> Result<&mut ListHeads> {
+        if self.lists.is_none() {
+            let mut bytes = [0; LIST_LINES * LINE_SIZE];
+            self.file.records.index.source.read(&mut bytes, place::LISTS).map_err(reading)?;
+            self.lists = Some(ListHeads::decode(&bytes, place::LISTS, self.seal()));
+        }
+        self.lists.as_mut().ok_or_else(|| Error::damaged(place::LISTS, DamageKind::ControlLine))
     }
 
     /// What must be done before anything else, in this order: an unfinished
@@ -236,12 +246,13 @@ impl<'a> Writer<'a> {
     }
 
     pub(crate) fn views(&self) -> Views {
-        self.views
+        Views::decode(&self.views_line, place::VIEWS, self.seal())
     }
 
     pub(crate) fn set_views(&mut self, views: Views) -> Result<()> {
-        self.write(&views.encode(place::VIEWS, self.seal()), place::VIEWS)?;
-        self.views = views;
+        let line = views.encode(place::VIEWS, self.seal());
+        self.write(&line, place::VIEWS)?;
+        self.views_line = line;
         Ok(())
     }
 

@@ -291,8 +291,9 @@ impl Pass {
     /// generation or breaks a rule.
     pub(crate) fn decode(line: &Line, offset: u64, seal: Seal, generation: u64) -> Pass {
         use pass_line as field;
-        let blocks = if seal.fits(line, offset) { field::BLOCKS.get32(line) } else { 0 };
-        if !seal.fits(line, offset) || field::GENERATION.get(line) != generation {
+        let fits = seal.fits(line, offset);
+        let blocks = if fits { field::BLOCKS.get32(line) } else { 0 };
+        if !fits || field::GENERATION.get(line) != generation {
             return Pass::begin(generation, blocks);
         }
         let stage = match field::STAGE.get(line) {

@@ -17,7 +17,7 @@ use super::hook::{Call, Failing, Hook, Operation, Script, Verdict};
 use super::medium::CutPolicy;
 use super::rng::SimulatedRng;
 use super::storage::SimulatedStorage;
-use super::world::{Holder, Process, ProcessId, Snapshot, World};
+use super::world::{Process, ProcessId, Snapshot, World};
 use crate::storage::LockName;
 
 /// So many calls after its death show that a process ignores all errors and loops.
