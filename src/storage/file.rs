@@ -20,7 +20,7 @@ use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{Resource, getrlimit};
 
-use super::memory::{random, wait, wall_clock_ms};
+use super::memory::{wait, wall_clock_ms};
 use super::{Fill, LockName, Pause, ReadMap, Status, Storage, View, linux, sys};
 
 /// New space is zeroed in pieces of this size: on ext4 that keeps the page cache
@@ -349,7 +349,7 @@ impl Storage for FileStorage {
     }
 
     fn random(&self, bytes: &mut [u8]) -> io::Result<()> {
-        random(bytes)
+        linux::random(bytes)
     }
 }
 

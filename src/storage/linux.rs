@@ -181,3 +181,19 @@ fn mount_number(file: &File) -> Option<u64> {
     let found = retry_on_intr(|| rustix::fs::statx(file, c"", flags, asked)).ok()?;
     (found.stx_mask & asked.bits() != 0).then_some(found.stx_mnt_id)
 }
+
+/// Random bits by one plain system call: a portable crate's first call looks for
+/// the best way, which costs a young process more than the bits.
+#[cfg(target_os = "linux")]
+pub(super) fn random(bytes: &mut [u8]) -> io::Result<()> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let flags = rustix::rand::GetRandomFlags::empty();
+        let got = retry_on_intr(|| rustix::rand::getrandom(&mut *rest, flags))?;
+        rest = rest.get_mut(got..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) use super::memory::random;
