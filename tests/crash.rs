@@ -16,3 +16,5 @@ mod process;
 mod random;
 #[path = "crash/stage.rs"]
 mod stage;
+#[path = "crash/stories.rs"]
+mod stories;

@@ -37,6 +37,8 @@ const FREE_GROWTH_BLOCKS: u32 = 128;
 /// Attempts before a full disk is called full: each begins after a sync, which
 /// lets superseded versions go and begins a new generation.
 const FULL_ATTEMPTS: u32 = 4;
+/// Blocks that a file may grow by before a pass that is not done is run to its end.
+const PASS_BLOCKS_MIN: u32 = 16;
 /// Lines that the pass looks at for each block that is added before it is done,
 /// so that a file does not grow much meanwhile.
 const PASS_LINES_PER_BLOCK: u32 = 1024;
@@ -91,11 +93,8 @@ impl Writer<'_> {
         if let Some(offset) = self.local().spares.take(class, generation) {
             return Ok(Attempt::Done(offset));
         }
-        if let Some(offset) = self.take_listed(class)? {
+        if let Some(offset) = self.take_free(class)? {
             return Ok(Attempt::Done(offset));
-        }
-        if let Some(block) = self.empty_block(Use::Extents(class))? {
-            return self.first_extent(block, class).map(Attempt::Done);
         }
         let trimmed = self.trim(TRIM_LINES)?;
         if trimmed.freed {
@@ -103,21 +102,48 @@ impl Writer<'_> {
             if let Some(offset) = self.local().spares.take(class, generation) {
                 return Ok(Attempt::Done(offset));
             }
-            if let Some(offset) = self.take_listed(class)? {
+            if let Some(offset) = self.take_free(class)? {
                 return Ok(Attempt::Done(offset));
             }
-            if let Some(block) = self.empty_block(Use::Extents(class))? {
-                return self.first_extent(block, class).map(Attempt::Done);
-            }
         }
-        if self.attempt == 0 && trimmed.sync_would_free_much && self.blocks > FREE_GROWTH_BLOCKS {
+        let leaks = self.notice_leaks(&trimmed)?;
+        let worth_waiting = trimmed.sync_would_free_much && self.blocks > FREE_GROWTH_BLOCKS;
+        if self.attempt == 0 && (leaks || worth_waiting) {
             return Ok(Attempt::Sync);
         }
-        self.notice_leaks(&trimmed);
+        if self.pass_lags() {
+            self.advance_pass(u32::MAX)?;
+            if let Some(offset) = self.take_free(class)? {
+                return Ok(Attempt::Done(offset));
+            }
+            if self.attempt == 0 {
+                // What the pass found empty may be used for anything once that is
+                // durable.
+                return Ok(Attempt::Sync);
+            }
+        }
         match self.new_block(Use::Extents(class), Fill::Zeros)? {
             Attempt::Done(block) => self.first_extent(block, class).map(Attempt::Done),
             Attempt::Sync => Ok(Attempt::Sync),
         }
+    }
+
+    /// An extent of a block with room, or of an empty block.
+    fn take_free(&mut self, class: Class) -> Result<Option<u64>> {
+        if let Some(offset) = self.take_listed(class)? {
+            return Ok(Some(offset));
+        }
+        match self.empty_block(Use::Extents(class))? {
+            Some(block) => self.first_extent(block, class).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether the file has grown a good deal while the pass never came to its
+    /// end: where every process sees another view, each begins it anew.
+    fn pass_lags(&self) -> bool {
+        self.pass.stage != Stage::Done
+            && self.blocks > self.pass.blocks + (self.pass.blocks / 4).max(PASS_BLOCKS_MIN)
     }
 
     /// The first extent of a block that was just taken for this class.
@@ -138,7 +164,7 @@ impl Writer<'_> {
         let Some(before) = self.member(block, list)? else {
             // The chain led astray: what it still held is left to the pass.
             self.set_list(list, 0)?;
-            self.local().new_generation |= self.pass.stage == Stage::Done;
+            self.want_generation()?;
             return Ok(None);
         };
         let Some(index) = before.bitmap.first_clear(self.capacity(&before)) else {
@@ -162,7 +188,7 @@ impl Writer<'_> {
             let Some(head) = self.member(block, EMPTY)? else {
                 if block == self.lists()?.get(EMPTY) {
                     self.set_list(EMPTY, 0)?;
-                    self.local().new_generation |= self.pass.stage == Stage::Done;
+                    self.want_generation()?;
                 }
                 break;
             };
@@ -251,7 +277,7 @@ impl Writer<'_> {
             // generation would only hide it again.
             return Ok(Attempt::Sync);
         }
-        self.local().new_generation = true;
+        self.want_generation()?;
         Ok(Attempt::Sync)
     }
 
@@ -276,8 +302,7 @@ impl Writer<'_> {
     pub(crate) fn release_record(&mut self, word: Word, pieces: &[Piece]) -> Result<()> {
         if self.control.suspect {
             // What the disk holds is not known (invariant 12): let it leak.
-            self.local().new_generation = true;
-            return Ok(());
+            return self.want_generation();
         }
         for piece in pieces {
             self.release_bit(piece.block, 0)?;

@@ -38,6 +38,9 @@ impl Chain {
             return Ok(&chain.file);
         }
         chain.reopen()?;
+        // The inherited description holds the parent's locks for as long as this
+        // child has it open, even when the parent is dead.
+        chain.file.storage().abandon();
         Ok(&chain.current().file)
     }
 

@@ -27,6 +27,13 @@ struct Claim {
     word: Word,
 }
 
+impl Claim {
+    /// The line after the last one.
+    fn end(&self) -> u64 {
+        u64::from(self.first) + u64::from(self.lines)
+    }
+}
+
 /// All claims of an index.
 #[derive(Debug, Default)]
 pub(super) struct Claims(Vec<Claim>);
@@ -54,7 +61,7 @@ impl OpenFile {
         let mut before: Option<Claim> = None;
         for claim in &claims {
             if let Some(other) = before
-                && other.first + other.lines > claim.first
+                && other.end() > u64::from(claim.first)
                 && other.tag != claim.tag
                 && self.still_names(&other)?
                 && self.still_names(claim)?
@@ -64,7 +71,7 @@ impl OpenFile {
                     "two sessions claim the same space; one of them will be overwritten",
                 );
             }
-            if before.is_none_or(|other| claim.first + claim.lines > other.first + other.lines) {
+            if before.is_none_or(|other| claim.end() > other.end()) {
                 before = Some(*claim);
             }
         }

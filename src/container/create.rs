@@ -101,6 +101,7 @@ fn write_control_page(storage: &dyn Storage, header: &Header, more: bool) -> Res
         failures: 0,
         suspect: false,
         syncing: false,
+        renew: false,
     };
     write(storage, &control.encode(place::CONTROL, seal), place::CONTROL)?;
     let root = Root { segments: 1, batch: 0, phase: Phase::Whole, epoch: 0 };

@@ -26,12 +26,15 @@ use crate::format::segment::{
     ENTRIES, REACH, Reach, TALLY, Tally, batch_max, first_line, parent_of, probe_offset, segment_of,
 };
 use crate::format::tables::{TABLE_BLOCK_LEN, TABLE_ENTRY_SIZE, encode_table_entry};
+use crate::format::tag::Tag;
 use crate::format::{BLOCK_SIZE, LINE_SIZE, PAGE_SIZE, place};
 use crate::storage::Fill;
 
 /// Lines in use above which a segment calls for growth: linear probing stays
 /// short below, and the segments that wait for their turn do not fill up.
 const LINES_GOAL: u32 = ENTRIES * 62 / 100;
+/// Lines of removed sessions that make it worth trimming a segment before a split.
+const REMOVED_LINES_MIN: u32 = 64;
 /// One batch splits this part of the segments, up to [`BATCH_MAX`]: each costs two
 /// syncs, and a pause of some 50 us a segment.
 const BATCH_PART: u32 = 2;
@@ -52,9 +55,21 @@ impl Writer<'_> {
         })
     }
 
-    /// Begins a split if a segment with this many lines in use calls for it.
-    pub(crate) fn grow_if_full(&mut self, lines: u32) -> Result<()> {
-        if lines > LINES_GOAL { self.begin_split() } else { Ok(()) }
+    /// Begins a split if the segment of this tag, with so many lines in use, calls
+    /// for it even after its removed sessions' lines were given up.
+    pub(crate) fn grow_if_full(&mut self, tag: Tag, tally: Tally) -> Result<()> {
+        if tally.lines <= LINES_GOAL || self.root.phase != Phase::Whole {
+            return Ok(());
+        }
+        if tally.lines - tally.sessions.min(tally.lines) > REMOVED_LINES_MIN {
+            let number = segment_of(tag, self.root.segments);
+            self.trim_segment(number)?;
+            self.recount(number)?;
+            if self.count(tag, 0, 0)?.lines <= LINES_GOAL {
+                return Ok(());
+            }
+        }
+        self.begin_split()
     }
 
     /// Begins a split, unless one is under way or there is no space for it.
@@ -66,7 +81,9 @@ impl Writer<'_> {
             return Ok(());
         }
         for number in segments..segments + batch {
-            if !self.fill_segment(number, segments + batch)? {
+            // Nothing is split off a segment that cannot be found.
+            let parent = self.segment_if_sound(parent_of(number))?;
+            if parent.is_none() || !self.fill_segment(number, segments + batch)? {
                 return Ok(());
             }
         }
@@ -127,7 +144,9 @@ impl Writer<'_> {
         let mut reach = 1;
         for first in (0..ENTRIES).step_by(64) {
             for (_, entry) in self.sessions_in(parent, first, 64.min(ENTRIES - first))? {
-                if segment_of(entry.tag, segments) != number {
+                // A removal that is durable needs no copy.
+                let gone = entry.cur.is_tombstone() && self.control.is_durable(entry.epoch);
+                if gone || segment_of(entry.tag, segments) != number {
                     continue;
                 }
                 let step = self.place_copy(&entry, segment, image);

@@ -331,7 +331,7 @@ fn try_change<T>(
     let target = writer.target(key)?;
     let result = operation(&mut writer, key, &target)?;
     let control = writer.control;
-    let published = writer.local_ref().published_epoch == control.write_epoch;
+    let answer_epoch = writer.answer_epoch;
     drop(writer);
     match result {
         Attempt::Sync => {
@@ -340,8 +340,10 @@ fn try_change<T>(
         }
         Attempt::Done(value) => {
             match file.options.durability {
-                Durability::Durable if published => file.sync_until(control.write_epoch)?,
-                Durability::Interval(_) if published => file.sync_if_due(&control),
+                Durability::Durable if !control.is_durable(answer_epoch) => {
+                    file.sync_until(answer_epoch)?;
+                }
+                Durability::Interval(_) if answer_epoch != 0 => file.sync_if_due(&control),
                 _ => {}
             }
             Ok(Tried::Done(value))

@@ -95,7 +95,9 @@ impl Index {
         }
         for _ in 0..READINGS {
             let line = self.source.line(place::ROOT).map_err(reading)?;
-            if let Some(root) = line.and_then(|line| Root::decode(&line, place::ROOT, self.seal)) {
+            if let Some(root) = line.and_then(|line| Root::decode(&line, place::ROOT, self.seal))
+                && self.block_exists(root.segments).map_err(reading)?
+            {
                 return Ok(root);
             }
             self.source.storage().pause(crate::storage::Pause::Yield);

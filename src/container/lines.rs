@@ -226,6 +226,7 @@ impl Writer<'_> {
             self.set_busy(None)?;
         }
         self.entries_changed = true;
+        self.answer_epoch = self.control.write_epoch;
         self.local().published_epoch = self.control.write_epoch;
         Ok(())
     }
@@ -237,9 +238,8 @@ impl Writer<'_> {
         Ok(self.segment(number)? + TALLY)
     }
 
-    /// Changes the counts of a tag's segment, and returns the number of lines
-    /// then in use.
-    pub(crate) fn count(&mut self, tag: Tag, lines: i32, sessions: i32) -> Result<u32> {
+    /// Changes the counts of a tag's segment, and returns them.
+    pub(crate) fn count(&mut self, tag: Tag, lines: i32, sessions: i32) -> Result<Tally> {
         let offset = self.tally_offset(tag)?;
         let line = self.line(offset)?;
         let before = Tally::decode(&line, offset, self.seal()).unwrap_or_default();
@@ -250,6 +250,6 @@ impl Writer<'_> {
         if tally != before {
             self.write(&tally.encode(offset, self.seal()), offset)?;
         }
-        Ok(tally.lines)
+        Ok(tally)
     }
 }

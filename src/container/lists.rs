@@ -79,7 +79,9 @@ impl Writer<'_> {
         let Some(list) = to else {
             return self.write_head(block, &head);
         };
-        let next = self.lists()?.get(list);
+        // A head that an older generation left would lead astray.
+        let head_now = self.lists()?.get(list);
+        let next = if self.member(head_now, list)?.is_some() { head_now } else { 0 };
         head.next = next;
         head.previous = 0;
         self.write_head(block, &head)?;

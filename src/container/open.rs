@@ -66,7 +66,7 @@ impl ByteContainer {
     /// # Errors
     /// As [`ByteContainer::create`].
     pub fn create_on(storage: Box<dyn Storage>, options: Options) -> Result<ByteContainer> {
-        create_in(storage.as_ref(), &options)?;
+        create_in(storage.as_ref(), &options, None)?;
         ByteContainer::open_on(storage, options)
     }
 
@@ -114,13 +114,15 @@ fn open_read_only(path: &Path, options: Options) -> Result<OpenFile> {
 fn create(path: &Path, options: Options) -> Result<OpenFile> {
     let (storage, origin) =
         FileStorage::create(path, options.mode).map_err(|error| refused("create", error))?;
-    let made = create_checked(&storage, &options);
-    if made.is_err() && origin == Origin::Made {
-        // Made by us, and of no use to anybody. If this fails, an empty file
-        // stays, which `create` will take.
-        let _ = std::fs::remove_file(path);
+    if let Some(why) = network(&storage)? {
+        if origin == Origin::Made {
+            // Of no use to anybody. If this fails, an empty file stays.
+            let _ = std::fs::remove_file(path);
+        }
+        return Err(ErrorKind::ReadOnly(why).into());
     }
-    made?;
+    let made = (origin == Origin::Made).then_some(path);
+    create_in(&storage, &options, made)?;
     if origin == Origin::Made {
         storage.sync_name().map_err(|source| Error::io("sync the directory", source))?;
     }
@@ -128,15 +130,9 @@ fn create(path: &Path, options: Options) -> Result<OpenFile> {
     OpenFile::new(Box::new(storage), options, Some(path), None)
 }
 
-fn create_checked(storage: &FileStorage, options: &Options) -> Result<()> {
-    if let Some(why) = network(storage)? {
-        return Err(ErrorKind::ReadOnly(why).into());
-    }
-    create_in(storage, options)
-}
-
-/// Initialises the storage under the writer lock, if it is blank.
-fn create_in(storage: &dyn Storage, options: &Options) -> Result<()> {
+/// Initialises the storage under the writer lock, if it is blank. A file just
+/// `made` by this name is removed if that fails.
+fn create_in(storage: &dyn Storage, options: &Options, made: Option<&Path>) -> Result<()> {
     let locking = |source| Error::io("lock", source);
     let mut patience = Patience::new(options.lock_deadline);
     while !storage.try_lock(LockName::Writer).map_err(locking)? {
@@ -145,11 +141,20 @@ fn create_in(storage: &dyn Storage, options: &Options) -> Result<()> {
             .map_err(|waited_ms| ErrorKind::Busy { holder: storage.lock_holder(), waited_ms })?;
     }
     let result = initialise_blank(storage);
+    if let (Err(_), Some(path), Ok(true)) = (&result, made, is_blank(storage)) {
+        // Made by us, and of no use to anybody. Under the lock, and blank: so it is
+        // nobody else's container. If this fails, `create` will take it.
+        let _ = std::fs::remove_file(path);
+    }
     storage.unlock(LockName::Writer).map_err(locking)?;
     result
 }
 
 fn initialise_blank(storage: &dyn Storage) -> Result<()> {
+    if storage.status().map_err(super::index::reading)?.links == 0 {
+        // Whoever made it has given up and removed it.
+        return Err(Error::io("create", std::io::ErrorKind::NotFound.into()));
+    }
     if !is_blank(storage)? {
         return Err(exists());
     }

@@ -53,8 +53,6 @@ pub(crate) struct Local {
     /// Where the next trim begins: segment and entry.
     pub(crate) trim_segment: u32,
     pub(crate) trim_entry: u32,
-    /// Bits have leaked: the next sync of this handle begins a new generation.
-    pub(crate) new_generation: bool,
     /// Epoch of the last change that this handle published.
     pub(crate) published_epoch: u64,
     /// Number of saves through this handle.

@@ -14,10 +14,10 @@
 use super::index::reading;
 use super::trim::Trimmed;
 use super::writer::Writer;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::format::block::{BlockHead, Use};
 use crate::format::class::Class;
-use crate::format::control::{Pass, Stage};
+use crate::format::control::{Control, Pass, Stage};
 use crate::format::entry::{Entry, Slot};
 use crate::format::segment::{ENTRIES, TALLY, Tally, entry_offset};
 use crate::format::tables::TABLE_BLOCK_LEN;
@@ -43,12 +43,19 @@ impl Writer<'_> {
         let begun = pass;
         while left > 0 && pass.stage != Stage::Done {
             let done = match pass.stage {
-                Stage::Tables => self.mark_table(&mut pass)?,
-                Stage::Index => self.mark_lines(&mut pass, left.min(CHUNK.into()) as u32)?,
-                Stage::Blocks => self.complete_block(&mut pass)?,
+                Stage::Tables => self.mark_table(&mut pass),
+                Stage::Index => self.mark_lines(&mut pass, left.min(CHUNK.into()) as u32),
+                Stage::Blocks => self.complete_block(&mut pass),
                 Stage::Done => break,
             };
-            left = left.saturating_sub(done);
+            match done {
+                Ok(done) => left = left.saturating_sub(done),
+                // What a damaged part of the index names nobody can tell, so the
+                // pass stays where it is and nothing is called free: saves go on
+                // in new blocks.
+                Err(error) if matches!(error.kind(), ErrorKind::Damaged(_)) => break,
+                Err(error) => return Err(error),
+            }
         }
         if pass != begun {
             self.set_pass(pass)?;
@@ -169,10 +176,16 @@ impl Writer<'_> {
 
     /// Marks a block that is used as a whole.
     fn mark_whole(&mut self, block: u32, usage: Use, number: u32) -> Result<()> {
+        let found = self.block_head(block)?;
+        let index = found.is_some_and(|head| matches!(head.usage, Use::Segment | Use::Table));
+        if block == 0 || block >= self.blocks || usage == Use::Large && index {
+            // Only a forged record says so.
+            return Ok(());
+        }
         let mut head = BlockHead::taken(self.control.generation, usage);
         head.bitmap.set(0);
         head.next = number;
-        if self.block_head(block)? != Some(head) {
+        if found != Some(head) {
             self.write_head(block, &head)?;
         }
         Ok(())
@@ -181,7 +194,7 @@ impl Writer<'_> {
     /// Completes one block's bitmap, once the whole index was seen: a block of
     /// an older generation is empty.
     fn complete_block(&mut self, pass: &mut Pass) -> Result<u64> {
-        let block = pass.position as u32;
+        let block = pass.position.max(1) as u32;
         if block >= self.blocks {
             *pass = Pass { stage: Stage::Done, position: 0, blocks: self.blocks, ..*pass };
             return Ok(1);
@@ -202,7 +215,7 @@ impl Writer<'_> {
                 self.update_block(block, &unlisted, head)?;
             }
         }
-        pass.position += 1;
+        pass.position = u64::from(block) + 1;
         Ok(1)
     }
 
@@ -224,17 +237,30 @@ impl Writer<'_> {
 
     /// Suspects leaked bits when the file has grown by a quarter since the last
     /// pass and is far larger than what a sample of the index says lives in it.
-    pub(crate) fn notice_leaks(&mut self, sample: &Trimmed) {
-        if self.pass.stage != Stage::Done || sample.lines == 0 {
-            return;
+    ///
+    /// True if they were not suspected before: then a sync is worth waiting for,
+    /// which begins a new generation.
+    pub(crate) fn notice_leaks(&mut self, sample: &Trimmed) -> Result<bool> {
+        if self.pass.stage != Stage::Done || sample.lines == 0 || self.control.renew {
+            return Ok(false);
         }
         let index_lines = u64::from(self.root.named()) * u64::from(ENTRIES);
         let live = sample.named_bytes / u64::from(sample.lines) * index_lines;
         let needed = live + live / 2 + u64::from(self.root.named()) * BLOCK_SIZE;
         let blocks = u64::from(self.blocks);
         let grown = blocks > u64::from(self.pass.blocks) * 5 / 4 + LEAK_BLOCKS_MIN;
-        if grown && blocks * BLOCK_SIZE > needed + LEAK_BLOCKS_MIN * BLOCK_SIZE {
-            self.local().new_generation = true;
+        let leaks = grown && blocks * BLOCK_SIZE > needed + LEAK_BLOCKS_MIN * BLOCK_SIZE;
+        if leaks {
+            self.want_generation()?;
         }
+        Ok(leaks)
+    }
+
+    /// Has the next sync begin a new generation, in which leaked bits are found.
+    pub(crate) fn want_generation(&mut self) -> Result<()> {
+        if self.pass.stage == Stage::Done && !self.control.renew {
+            self.set_control(Control { renew: true, ..self.control })?;
+        }
+        Ok(())
     }
 }

@@ -25,8 +25,9 @@
 use siphasher::sip::SipHasher24;
 
 use super::writer::Writer;
-use crate::error::{Error, Result};
-use crate::format::control::{Control, Pass, Phase, RECOVERY_LEAP, Root};
+use crate::error::{DamageKind, Error, Result};
+use crate::format::control::{Control, EPOCH_MAX, Pass, Phase, RECOVERY_LEAP, Root};
+use crate::format::place;
 use crate::storage::View;
 
 impl Writer<'_> {
@@ -51,7 +52,12 @@ impl Writer<'_> {
         let epoch = self.control.write_epoch + RECOVERY_LEAP;
         // After a reboot nothing is left in any cache that a sync could have
         // failed to write.
-        let doubtful = !rebooted && (self.control.suspect || self.control.syncing);
+        // But a recovery whose own sync failed leaves doubts in this boot.
+        let unfinished = self.control.recovery_unfinished();
+        let doubtful = (!rebooted || unfinished) && (self.control.suspect || self.control.syncing);
+        if epoch >= EPOCH_MAX {
+            return Err(Error::damaged(place::CONTROL, DamageKind::ControlLine));
+        }
         self.set_control(Control {
             write_epoch: epoch,
             generation: epoch,
@@ -76,7 +82,9 @@ impl Writer<'_> {
             synced_epoch: epoch - 1,
             synced_at_ms: self.file.storage().now_ms(),
             suspect: false,
-            syncing: false,
+            // Of this boot, it may be a syncer's that is alive in another view.
+            syncing: self.control.syncing && !rebooted,
+            renew: false,
             ..self.control
         })?;
         if let Some((boot, witness)) = witness {

@@ -26,15 +26,20 @@ const HEADS_PER_HOLD: u32 = 256;
 impl Writer<'_> {
     /// All of it in one lock hold: for recovery, which goes before everything.
     pub(super) fn rewrite_everything(&mut self) -> Result<()> {
-        for number in 0..self.root.named() {
+        // Not those of a split that recovery will drop: a cut may have left the
+        // root line without the segments that it names.
+        let segments = self.root.segments;
+        for number in 0..segments {
             self.rewrite_segment(number)?;
         }
         self.rewrite_heads(0, self.blocks)?;
-        self.rewrite_tables()
+        self.rewrite_tables(segments)
     }
 
     fn rewrite_segment(&self, number: u32) -> Result<()> {
-        let segment = self.segment(number)?;
+        // A segment that cannot be found is damage already; it must not keep the
+        // others from being written.
+        let Some(segment) = self.segment_if_sound(number)? else { return Ok(()) };
         for first in (0..ENTRIES).step_by(64) {
             for (_, entry) in self.sessions_in(number, first, 64.min(ENTRIES - first))? {
                 self.rewrite_pending(&entry)?;
@@ -74,8 +79,8 @@ impl Writer<'_> {
     }
 
     /// The control page and the blocks of the segment table.
-    fn rewrite_tables(&self) -> Result<()> {
-        let beyond = self.root.named().saturating_sub(place::TABLE_LEN);
+    fn rewrite_tables(&self, segments: u32) -> Result<()> {
+        let beyond = segments.saturating_sub(place::TABLE_LEN);
         for part in 0..beyond.div_ceil(TABLE_BLOCK_LEN) {
             let block = self.file.records.index.directory_entry(part)?;
             self.rewrite_bytes(u64::from(block) * BLOCK_SIZE, BLOCK_SIZE)?;
@@ -125,7 +130,7 @@ impl OpenFile {
             writer.rewrite_heads(block, block + HEADS_PER_HOLD)?;
             block += HEADS_PER_HOLD;
             if block >= writer.blocks {
-                writer.rewrite_tables()?;
+                writer.rewrite_tables(writer.root.named())?;
                 return Ok(true);
             }
         }

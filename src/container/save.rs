@@ -135,7 +135,10 @@ impl Writer<'_> {
     /// Publishes the removal of the session, whether it lives, is expired or
     /// cannot be read.
     pub(crate) fn remove(&mut self, target: &Target) -> Result<Attempt<()>> {
-        if target.raw.is_none_or(|entry| entry.cur.is_tombstone()) {
+        let Some(before) = target.raw else { return Ok(Attempt::Done(())) };
+        if before.cur.is_tombstone() {
+            // Somebody's removal, which may not be durable yet.
+            self.answer_epoch = before.epoch;
             return Ok(Attempt::Done(()));
         }
         let Some(lines) = target.spots.lines() else {
@@ -145,9 +148,6 @@ impl Writer<'_> {
         };
         let word = Word::tombstone(self.control.write_epoch);
         let newest = Newest { word, class: None, large: false };
-        let Some(before) = target.raw else {
-            return Ok(Attempt::Done(()));
-        };
         let entry = Entry { deadline_ms: 0, ..self.clean(&before)?.with(newest, &self.control) };
         self.publish(target, &lines, Some(before), entry)?;
         Ok(Attempt::Done(()))
@@ -196,10 +196,10 @@ impl Writer<'_> {
             self.release_dropped(&before, Some(&entry))?;
         }
         if new_line != 0 || sessions != 0 {
-            let in_use = self.count(entry.tag, new_line, sessions)?;
+            let tally = self.count(entry.tag, new_line, sessions)?;
             self.raise_reach_early(&target.spots, lines)?;
             if new_line != 0 {
-                self.grow_if_full(in_use)?;
+                self.grow_if_full(entry.tag, tally)?;
             }
         }
         Ok(())

@@ -22,8 +22,8 @@ use std::time::Duration;
 use super::open_file::OpenFile;
 use super::options::Durability;
 use super::writer::{Locked, Patience, Writer, failed};
-use crate::error::{Error, ErrorKind, Result};
-use crate::format::control::{Control, LEAD_MAX, Pass, Stage};
+use crate::error::{DamageKind, Error, ErrorKind, Result};
+use crate::format::control::{Control, EPOCH_MAX, LEAD_MAX, Pass, Stage};
 use crate::format::place;
 use crate::storage::LockName;
 
@@ -111,7 +111,7 @@ impl OpenFile {
             }
             self.storage().pause(crate::storage::Pause::Yield);
         }
-        Err(Error::damaged(place::CONTROL, crate::error::DamageKind::ControlLine))
+        Err(Error::damaged(place::CONTROL, DamageKind::ControlLine))
     }
 
     fn try_sync(&self) -> Result<Tried> {
@@ -212,12 +212,20 @@ impl Writer<'_> {
             return Ok(Begun { epoch: control.write_epoch - 1, failures });
         }
         let next = control.write_epoch + 1;
-        let renew = self.local().new_generation && self.pass.stage == Stage::Done;
+        if next >= EPOCH_MAX {
+            return Err(Error::damaged(place::CONTROL, DamageKind::ControlLine));
+        }
+        let renew = control.renew && self.pass.stage == Stage::Done;
         let generation = if renew { next } else { control.generation };
-        self.set_control(Control { write_epoch: next, generation, syncing: true, ..control })?;
+        self.set_control(Control {
+            write_epoch: next,
+            generation,
+            syncing: true,
+            renew: control.renew && !renew,
+            ..control
+        })?;
         if renew {
             self.pass = Pass::begin(generation, self.pass.blocks);
-            self.local().new_generation = false;
             self.local().spares.forget();
         }
         Ok(Begun { epoch: control.write_epoch, failures })

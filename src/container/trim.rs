@@ -64,7 +64,11 @@ impl Writer<'_> {
             let number = self.local().trim_segment % segments;
             let first = self.local().trim_entry;
             let end = page_end(first);
-            self.trim_page(number, first, end - first, &mut trimmed)?;
+            // Of a segment that cannot be found, `check` has to tell; the others
+            // have space, too.
+            if self.segment_if_sound(number)?.is_some() {
+                self.trim_page(number, first, end - first, &mut trimmed)?;
+            }
             trimmed.lines += end - first;
             self.local().trim_entry = if end >= ENTRIES { 0 } else { end };
             if end >= ENTRIES {
@@ -73,6 +77,17 @@ impl Writer<'_> {
         }
         trimmed.sync_would_free_much = 4 * trimmed.waiting_bytes > trimmed.live_bytes;
         Ok(trimmed)
+    }
+
+    /// Trims a whole segment.
+    pub(crate) fn trim_segment(&mut self, number: u32) -> Result<()> {
+        let mut first = 0;
+        while first < ENTRIES && !self.control.suspect {
+            let end = page_end(first);
+            self.trim_page(number, first, end - first, &mut Trimmed::default())?;
+            first = end;
+        }
+        Ok(())
     }
 
     /// Trims the entries of one page: one write for all of them, then what they

@@ -60,6 +60,9 @@ pub(crate) struct Writer<'a> {
     pub(crate) blocks: u32,
     /// How often this operation was begun before and had to wait for a sync.
     pub(crate) attempt: u32,
+    /// Epoch of what this operation did, or found to have been done already: a
+    /// durable handle may say so only when it is durable.
+    pub(crate) answer_epoch: u64,
     /// Entries have changed since the lock was taken.
     pub(crate) entries_changed: bool,
     busy: Option<Busy>,
@@ -207,6 +210,9 @@ impl<'a> Writer<'a> {
             .ok_or_else(|| Error::damaged(place::CONTROL, DamageKind::ControlLine))?;
         let root = Root::decode(&line(place::ROOT), place::ROOT, seal)
             .ok_or_else(|| Error::damaged(place::ROOT, DamageKind::RootLine))?;
+        if u64::from(root.segments) >= len / BLOCK_SIZE {
+            return Err(Error::damaged(place::ROOT, DamageKind::RootLine));
+        }
         Ok(Writer {
             file,
             control,
@@ -216,6 +222,7 @@ impl<'a> Writer<'a> {
             // Words reach no further, however long the file is.
             blocks: (len / BLOCK_SIZE).min(BLOCK_COUNT_MAX) as u32,
             attempt,
+            answer_epoch: 0,
             entries_changed: false,
             busy: Busy::decode(&line(place::BUSY), place::BUSY, seal),
             busy_line_used: line(place::BUSY) != NEVER,
@@ -285,6 +292,15 @@ impl<'a> Writer<'a> {
             Ok((first..segment + BLOCK_SIZE).contains(&offset))
         };
         Ok(in_segment(busy.from, from)? && in_segment(busy.to, to)?)
+    }
+
+    /// Offset of the segment with this number; `None` if the way to it is damaged.
+    pub(crate) fn segment_if_sound(&self, number: u32) -> Result<Option<u64>> {
+        match self.segment(number) {
+            Ok(segment) => Ok(Some(segment)),
+            Err(error) if matches!(error.kind(), ErrorKind::Damaged(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     pub(crate) fn set_busy(&mut self, busy: Option<Busy>) -> Result<()> {

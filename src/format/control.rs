@@ -34,6 +34,7 @@ pub(super) mod control_line {
 
 const STATE_SUSPECT: u64 = 1;
 const STATE_SYNCING: u64 = 2;
+const STATE_RENEW: u64 = 4;
 
 /// The control line: what is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,8 @@ pub(crate) struct Control {
     /// A sync was begun, and its end not yet recorded. Whoever finds this while
     /// holding SYNC knows that the syncer died, perhaps after a failure.
     pub(crate) syncing: bool,
+    /// Bits have leaked: the next sync begins a new generation.
+    pub(crate) renew: bool,
 }
 
 impl Control {
@@ -70,6 +73,7 @@ impl Control {
             failures: field::FAILURES.get32(line),
             suspect: field::STATE.get(line) & STATE_SUSPECT != 0,
             syncing: field::STATE.get(line) & STATE_SYNCING != 0,
+            renew: field::STATE.get(line) & STATE_RENEW != 0,
         };
         let rules = control.synced_epoch < control.write_epoch
             && control.generation <= control.write_epoch
@@ -89,7 +93,8 @@ impl Control {
         field::FAILURES.put(&mut line, self.failures.into());
         let suspect = if self.suspect { STATE_SUSPECT } else { 0 };
         let syncing = if self.syncing { STATE_SYNCING } else { 0 };
-        field::STATE.put(&mut line, suspect | syncing);
+        let renew = if self.renew { STATE_RENEW } else { 0 };
+        field::STATE.put(&mut line, suspect | syncing | renew);
         seal.seal(line, offset)
     }
 

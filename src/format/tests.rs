@@ -68,6 +68,7 @@ fn the_lines_of_the_control_page_keep_what_is_put_into_them() {
         failures: 3,
         suspect: true,
         syncing: true,
+        renew: true,
     };
     let line = control.encode(PLACE, seal());
     assert_eq!(Control::decode(&line, PLACE, seal()), Some(control));

@@ -132,6 +132,11 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// where the storage has no name.
     fn reopen(&self) -> io::Result<Option<Box<dyn Storage>>>;
 
+    /// Lets go of what a forked child inherited: the locks of its parent, which
+    /// would outlive the parent as long as the child has the file open. Nothing
+    /// may be read or written through this storage afterwards.
+    fn abandon(&self) {}
+
     /// The view, or `None` where the boot or the mount cannot be told.
     fn view(&self) -> io::Result<Option<View>>;
 

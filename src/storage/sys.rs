@@ -1,5 +1,5 @@
-//! All `unsafe` code of the crate: words read from a shared map, and two calls
-//! that neither std nor rustix offers.
+//! All `unsafe` code of the crate: words read from a shared map, and three
+//! calls that neither std nor rustix offers.
 //!
 //! The map is read-only and other processes write to its file at any moment.
 //! So no reference to plain bytes of it is ever made, not even for an instant:
@@ -11,6 +11,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
@@ -108,8 +109,6 @@ pub(super) fn unlock_byte(file: &File, offset: i64) -> io::Result<()> {
 
 #[cfg(target_os = "linux")]
 fn set_lock(file: &File, offset: i64, kind: libc::c_int) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
-
     // The kernel insists that `l_pid` be 0.
     // SAFETY: `flock64` is made of integers, and zero is a value of each.
     let mut range: libc::flock64 = unsafe { std::mem::zeroed() };
@@ -141,6 +140,14 @@ pub(super) fn try_lock_byte(_file: &File, _offset: i64) -> io::Result<bool> {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn unlock_byte(_file: &File, _offset: i64) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Makes the descriptor of `file` one of what `other` has open. What it stood for
+/// is closed, which never releases a lock that another process still has.
+pub(super) fn replace(file: &File, other: &File) -> io::Result<()> {
+    // SAFETY: both descriptors are open, and stay owned by their files.
+    let done = unsafe { libc::dup2(AsRawFd::as_raw_fd(other), AsRawFd::as_raw_fd(file)) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// The process's id as last asked for; 0 is unknown.

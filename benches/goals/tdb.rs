@@ -1,0 +1,150 @@
+//! As much of tdb as the comparison needs.
+//!
+//! The library is loaded when the bench runs, so that the bench builds, and its
+//! other rows run, where libtdb is not installed. Opened plain: no transaction,
+//! no sync, which is tdb at its fastest. Debian's package is `libtdb1`.
+
+#![allow(unsafe_code)] // A C library is called here; nothing else in the crate does.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::io;
+use std::mem::transmute_copy;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr::NonNull;
+
+/// Why a row was left out.
+pub(crate) const MISSING: &str = "libtdb1 is not installed";
+
+/// `TDB_DATA`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Data {
+    pointer: *mut u8,
+    len: usize,
+}
+
+impl Data {
+    /// For functions that only read it.
+    fn of(bytes: &[u8]) -> Data {
+        Data {
+            pointer: bytes.as_ptr().cast_mut(),
+            len: bytes.len(),
+        }
+    }
+}
+
+type Open = unsafe extern "C" fn(*const c_char, c_int, c_int, c_int, libc::mode_t) -> *mut c_void;
+type Fetch = unsafe extern "C" fn(*mut c_void, Data) -> Data;
+type Store = unsafe extern "C" fn(*mut c_void, Data, Data, c_int) -> c_int;
+type Close = unsafe extern "C" fn(*mut c_void) -> c_int;
+
+/// The loaded library.
+#[derive(Clone, Copy)]
+pub(crate) struct Library {
+    open: Open,
+    fetch: Fetch,
+    store: Store,
+    close: Close,
+}
+
+impl Library {
+    /// `None` if it is not installed.
+    pub(crate) fn load() -> Option<Library> {
+        // SAFETY: the name is a C string; the library has no constructors.
+        let library = unsafe { libc::dlopen(c"libtdb.so.1".as_ptr(), libc::RTLD_NOW) };
+        let library = NonNull::new(library)?;
+        Some(Library {
+            // SAFETY: the type is that of the function in tdb.h.
+            open: unsafe { symbol(library, c"tdb_open")? },
+            // SAFETY: the type is that of the function in tdb.h.
+            fetch: unsafe { symbol(library, c"tdb_fetch")? },
+            // SAFETY: the type is that of the function in tdb.h.
+            store: unsafe { symbol(library, c"tdb_store")? },
+            // SAFETY: the type is that of the function in tdb.h.
+            close: unsafe { symbol(library, c"tdb_close")? },
+        })
+    }
+
+    /// Opens a file for reading and writing, or makes it, with this many chains.
+    pub(crate) fn open(self, path: &Path, chains: u64) -> io::Result<Tdb> {
+        let name = CString::new(path.as_os_str().as_bytes())?;
+        let chains = c_int::try_from(chains).map_err(io::Error::other)?;
+        let flags = libc::O_RDWR | libc::O_CREAT;
+        // SAFETY: `name` is a C string that outlives the call.
+        let handle = unsafe { (self.open)(name.as_ptr(), chains, 0, flags, 0o600) };
+        match NonNull::new(handle) {
+            Some(handle) => Ok(Tdb {
+                library: self,
+                handle,
+            }),
+            None => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+/// # Safety
+/// `F` is the type of a pointer to the function that has this name.
+unsafe fn symbol<F: Copy>(library: NonNull<c_void>, name: &CStr) -> Option<F> {
+    const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
+    // SAFETY: `library` came from dlopen and is never closed.
+    let symbol = unsafe { libc::dlsym(library.as_ptr(), name.as_ptr()) };
+    // SAFETY: a pointer of the same size, of the type that the caller vouches for.
+    NonNull::new(symbol).map(|symbol| unsafe { transmute_copy::<NonNull<c_void>, F>(&symbol) })
+}
+
+/// An open tdb file.
+pub(crate) struct Tdb {
+    library: Library,
+    handle: NonNull<c_void>,
+}
+
+impl Tdb {
+    /// A copy of the value as tdb made it.
+    pub(crate) fn fetch(&self, id: &[u8]) -> Option<Fetched> {
+        // SAFETY: the handle is open, and the call only reads `id`.
+        let found = unsafe { (self.library.fetch)(self.handle.as_ptr(), Data::of(id)) };
+        let pointer = NonNull::new(found.pointer)?;
+        Some(Fetched {
+            pointer,
+            len: found.len,
+        })
+    }
+
+    pub(crate) fn store(&self, id: &[u8], value: &[u8]) -> io::Result<()> {
+        const REPLACE: c_int = 1;
+        let (id, value) = (Data::of(id), Data::of(value));
+        // SAFETY: the handle is open, and the call only reads `id` and `value`.
+        match unsafe { (self.library.store)(self.handle.as_ptr(), id, value, REPLACE) } {
+            0 => Ok(()),
+            _ => Err(io::Error::other("tdb_store failed")),
+        }
+    }
+}
+
+impl Drop for Tdb {
+    fn drop(&mut self) {
+        // SAFETY: the handle is open and not used again.
+        unsafe { (self.library.close)(self.handle.as_ptr()) };
+    }
+}
+
+/// A value allocated by tdb.
+pub(crate) struct Fetched {
+    pointer: NonNull<u8>,
+    len: usize,
+}
+
+impl Fetched {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: tdb allocated and filled this many bytes, and they are ours.
+        unsafe { std::slice::from_raw_parts(self.pointer.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for Fetched {
+    fn drop(&mut self) {
+        // SAFETY: tdb_fetch leaves its malloc'ed copy to the caller, once.
+        unsafe { libc::free(self.pointer.as_ptr().cast()) };
+    }
+}
