@@ -47,7 +47,8 @@ fuzz: $(FUZZ_TARGETS:%=fuzz-%)
 
 fuzz-%:
 	@cargo fuzz --version || cargo install --locked cargo-fuzz
-	env -u MAKEFLAGS cargo +nightly fuzz run $* -- -max_total_time=$(FUZZ_SECONDS)
+	env -u MAKEFLAGS cargo +nightly fuzz run $* -- -max_total_time=$(FUZZ_SECONDS) \
+	    -len_control=0 -max_len=400 -timeout=10 -rss_limit_mb=2048
 
 soak:
 	CLOAKROOM_SOAK_SECONDS=$(SOAK_SECONDS) cargo test --release --test crash

@@ -44,11 +44,7 @@ fn main() {
             .warm_up_time(Duration::from_millis(20))
             .measurement_time(Duration::from_millis(100));
     }
-    let sizes = if tiny {
-        [100, 1_000]
-    } else {
-        [10_000, 1_000_000]
-    };
+    let sizes = if tiny { [100, 1_000] } else { [10_000, 1_000_000] };
     for sessions in sizes {
         load(&mut criterion, sessions);
         save(&mut criterion, sessions);
@@ -74,10 +70,7 @@ impl Fixture {
     fn new(sessions: u64) -> Fixture {
         let chosen = std::env::var_os("CLOAKROOM_BENCH_DIR").map(PathBuf::from);
         let parent = chosen.unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")));
-        let directory = tempfile::Builder::new()
-            .prefix("container-")
-            .tempdir_in(parent)
-            .unwrap();
+        let directory = tempfile::Builder::new().prefix("container-").tempdir_in(parent).unwrap();
         let path = directory.path().join("sessions");
         let container = ByteContainer::create(&path, options()).unwrap();
         let random = RefCell::new(Random::new(7));
@@ -97,10 +90,7 @@ impl Fixture {
         fixture.container.sync().unwrap();
         // Maps the file, and shows that what is measured is right.
         for session in 0..sessions {
-            fixture
-                .container
-                .load_into(data::id(session), &mut value)
-                .unwrap();
+            fixture.container.load_into(data::id(session), &mut value).unwrap();
             assert_eq!(data::version_of(session, &value), Some(0));
         }
         fixture
@@ -148,25 +138,13 @@ fn load(criterion: &mut Criterion, sessions: u64) {
     let mut value = Vec::new();
     group.bench_function("hit", |bencher| {
         let fixture = &*fixture;
-        let load = |id| {
-            fixture
-                .container
-                .load_into(id, &mut value)
-                .unwrap()
-                .is_some()
-        };
+        let load = |id| fixture.container.load_into(id, &mut value).unwrap().is_some();
         bencher.iter_batched(|| fixture.id(), load, BATCH);
     });
     group.bench_function("miss", |bencher| {
         let fixture = &*fixture;
         let miss = || data::id(fixture.sessions + fixture.pick());
-        let load = |id| {
-            fixture
-                .container
-                .load_into(id, &mut value)
-                .unwrap()
-                .is_some()
-        };
+        let load = |id| fixture.container.load_into(id, &mut value).unwrap().is_some();
         bencher.iter_batched(miss, load, BATCH);
     });
     group.finish();
@@ -215,11 +193,7 @@ fn remove(criterion: &mut Criterion, sessions: u64) {
             fixture.container.save(id, &value).unwrap();
             id
         };
-        bencher.iter_batched(
-            save,
-            |id| assert!(fixture.container.remove(id).unwrap()),
-            BATCH,
-        );
+        bencher.iter_batched(save, |id| assert!(fixture.container.remove(id).unwrap()), BATCH);
     });
     group.finish();
 }

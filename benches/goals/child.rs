@@ -20,9 +20,7 @@ impl<I: Iterator<Item = OsString>> Arguments<I> {
     }
 
     pub(crate) fn text(&mut self) -> Outcome<String> {
-        self.path()?
-            .into_string()
-            .map_err(|_| "an argument is not UTF-8".into())
+        self.path()?.into_string().map_err(|_| "an argument is not UTF-8".into())
     }
 
     pub(crate) fn number(&mut self) -> Outcome<u64> {
@@ -33,11 +31,7 @@ impl<I: Iterator<Item = OsString>> Arguments<I> {
 /// This program as the child that does `job`.
 pub(crate) fn command(job: &str) -> Outcome<Command> {
     let mut command = Command::new(std::env::current_exe()?);
-    command
-        .arg("child")
-        .arg(job)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
+    command.arg("child").arg(job).stdin(Stdio::null()).stdout(Stdio::piped());
     Ok(command)
 }
 
@@ -51,9 +45,7 @@ pub(crate) fn run(mut command: Command) -> Outcome<Vec<u64>> {
 }
 
 fn numbers(line: &str) -> Outcome<Vec<u64>> {
-    line.split_whitespace()
-        .map(|word| Ok(word.parse()?))
-        .collect()
+    line.split_whitespace().map(|word| Ok(word.parse()?)).collect()
 }
 
 /// Starts all, lets them begin together when all are ready, and gives what
@@ -71,11 +63,7 @@ pub(crate) fn run_together(commands: Vec<Command>) -> Outcome<Vec<Vec<u64>>> {
         }
     }
     for (child, _) in &mut children {
-        child
-            .stdin
-            .take()
-            .ok_or("no pipe to a child")?
-            .write_all(b"go\n")?;
+        child.stdin.take().ok_or("no pipe to a child")?.write_all(b"go\n")?;
     }
     children.into_iter().map(finish).collect()
 }

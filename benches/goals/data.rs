@@ -16,9 +16,7 @@ const TEXT: usize = 1 << 16;
 static LETTERS: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut random = Random::new(42);
-    (0..TEXT)
-        .map(|_| alphabet[random.below(64) as usize])
-        .collect()
+    (0..TEXT).map(|_| alphabet[random.below(64) as usize]).collect()
 });
 
 /// splitmix64: the same numbers in each run.

@@ -36,20 +36,15 @@ pub(crate) fn measure(stage: &Stage, findings: &mut Findings) -> Outcome<()> {
     let raw = stage.path("durable-floor");
     drop(filled_file(&raw, std::fs::metadata(&ours)?.len())?);
     for processes in [1, 4] {
-        let turn = Turn {
-            milliseconds: stage.size(500, 50),
-            processes,
-            sessions,
-        };
+        let turn = Turn { milliseconds: stage.size(500, 50), processes, sessions };
         let (rounds, throttled) = turn.rounds(stage, &ours, &raw)?;
         let what = format!("d. durable saves, {processes} process(es), {sessions} sessions");
         let show = |rate: f64| format!("{rate:.0}/s");
-        findings
-            .lines
-            .push(rounds.line(what, GOAL, |ratio| ratio >= 0.85, show));
+        findings.lines.push(rounds.line(what, GOAL, |ratio| ratio >= 0.85, show));
         let (least, most) = rounds.ratio_span();
         findings.notes.push(format!(
-            "d: {processes} process(es), ratio {least:.2} to {most:.2} by round; {throttled} rounds \
+            "d: {processes} process(es), ratio {least:.2} to {most:.2} by round; \
+            {throttled} rounds \
              left out since the disk was throttled"
         ));
     }
@@ -58,19 +53,12 @@ pub(crate) fn measure(stage: &Stage, findings: &mut Findings) -> Outcome<()> {
 
 /// The syncs of a save when nobody else is there.
 fn count_syncs(stage: &Stage, path: &Path, sessions: u64, findings: &mut Findings) -> Outcome<()> {
-    let saves = Saves {
-        path,
-        sessions,
-        mode: "durable",
-    };
+    let saves = Saves { path, sessions, mode: "durable" };
     let Some(calls) = saves.calls_of_one(stage)? else {
         findings.not_run(SYNCS, SYNCS_GOAL, strace::MISSING);
         return Ok(());
     };
-    let others: f64 = ["fsync", "msync", "sync_file_range"]
-        .iter()
-        .map(|name| calls.of(name))
-        .sum();
+    let others: f64 = ["fsync", "msync", "sync_file_range"].iter().map(|name| calls.of(name)).sum();
     let syncs = calls.of("fdatasync");
     findings.lines.push(Line {
         what: SYNCS.to_owned(),
@@ -80,9 +68,7 @@ fn count_syncs(stage: &Stage, path: &Path, sessions: u64, findings: &mut Finding
         goal: SYNCS_GOAL,
         reached: Some(syncs == 1.0 && others == 0.0),
     });
-    findings.notes.push(format!(
-        "d: system calls of a durable save when alone: {calls}"
-    ));
+    findings.notes.push(format!("d: system calls of a durable save when alone: {calls}"));
     Ok(())
 }
 
@@ -184,12 +170,7 @@ impl RawFloor {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random)?;
         let lines = file.metadata()?.len() / LINE as u64;
-        Ok(RawFloor {
-            file,
-            lines,
-            random,
-            value: Vec::new(),
-        })
+        Ok(RawFloor { file, lines, random, value: Vec::new() })
     }
 
     fn save(&mut self) -> Outcome<()> {
@@ -197,8 +178,7 @@ impl RawFloor {
         data::fill(&mut self.value, session, 0, mixed_len(session));
         for part in [&self.value, &self.value[..LINE], &self.value[..LINE]] {
             let end = self.lines - (part.len() / LINE) as u64;
-            self.file
-                .write_all_at(part, self.random.below(end) * LINE as u64)?;
+            self.file.write_all_at(part, self.random.below(end) * LINE as u64)?;
         }
         self.file.sync_data()?;
         Ok(())

@@ -45,9 +45,7 @@ pub(crate) fn measure(stage: &Stage, findings: &mut Findings) -> Outcome<()> {
         rounds.push(ours, floor.read(&picks)?);
     }
     let what = format!("a. load, {sessions} sessions, mapped, warm, 1 KiB");
-    findings
-        .lines
-        .push(rounds.line(what, GOAL, |ratio| ratio <= 1.35, time));
+    findings.lines.push(rounds.line(what, GOAL, |ratio| ratio <= 1.35, time));
     let (least, most) = rounds.ratio_span();
     findings.notes.push(format!(
         "a: the ratio was {least:.2} to {most:.2} in {} rounds of {loads}; the file is {} MB",
@@ -119,20 +117,14 @@ impl Floor {
         writer.flush()?;
         drop(writer);
         file.sync_data()?;
-        Ok(Floor {
-            map: map(&file)?,
-            lines,
-            sessions,
-        })
+        Ok(Floor { map: map(&file)?, lines, sessions })
     }
 
     /// Reads by every line and compares the values, so that all is mapped.
     fn verify(&self) -> Outcome<()> {
         let mut value = Vec::new();
         for number in 0..self.lines {
-            let session = self
-                .copy(number, &mut value)
-                .ok_or("the floor's file is damaged")?;
+            let session = self.copy(number, &mut value).ok_or("the floor's file is damaged")?;
             if session >= self.sessions || data::version_of(session, &value) != Some(0) {
                 return Err("the floor's file names something else".into());
             }
@@ -146,10 +138,7 @@ impl Floor {
         let mut value = Vec::with_capacity(VALUE);
         let start = Instant::now();
         for &number in &numbers {
-            black_box(
-                self.copy(number, &mut value)
-                    .ok_or("a checksum does not match")?,
-            );
+            black_box(self.copy(number, &mut value).ok_or("a checksum does not match")?);
             black_box(&value);
         }
         Ok(start.elapsed().as_nanos() as f64 / numbers.len() as f64)

@@ -58,10 +58,7 @@ fn run() -> Outcome<()> {
     let (flags, letters): (Vec<String>, Vec<String>) = arguments
         .map(|word| word.to_string_lossy().into_owned())
         .partition(|word| word.starts_with('-'));
-    if let Some(unknown) = letters
-        .iter()
-        .find(|&word| ROWS.iter().all(|(name, _)| name != word))
-    {
+    if let Some(unknown) = letters.iter().find(|&word| ROWS.iter().all(|(name, _)| name != word)) {
         return Err(format!("no row {unknown}; there are a to g").into());
     }
     // `cargo bench` says --bench, `cargo test --benches` does not.
@@ -70,9 +67,7 @@ fn run() -> Outcome<()> {
     let before = load_average();
     let mut findings = Findings::default();
     if tiny {
-        findings
-            .notes
-            .push("tiny: these numbers mean nothing".to_owned());
+        findings.notes.push("tiny: these numbers mean nothing".to_owned());
     }
     for (name, row) in ROWS {
         if letters.is_empty() || letters.iter().any(|letter| letter == name) {

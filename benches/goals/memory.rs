@@ -27,10 +27,7 @@ pub(crate) fn measure(stage: &Stage, findings: &mut Findings) -> Outcome<()> {
         let mut worked = Vec::new();
         for round in 0..stage.rounds() {
             let mut command = child::command("memory")?;
-            command
-                .arg(&path)
-                .arg(sessions.to_string())
-                .arg(round.to_string());
+            command.arg(&path).arg(sessions.to_string()).arg(round.to_string());
             let [open, work] = child::run(command)?[..] else {
                 return Err("a child printed something else".into());
             };
@@ -79,23 +76,13 @@ pub(crate) fn child(arguments: &mut Arguments<impl Iterator<Item = OsString>>) -
     }
     let worked = anonymous_kib()?;
     black_box(&container);
-    println!(
-        "{} {}",
-        opened.saturating_sub(before),
-        worked.saturating_sub(before)
-    );
+    println!("{} {}", opened.saturating_sub(before), worked.saturating_sub(before));
     Ok(())
 }
 
 fn anonymous_kib() -> Outcome<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("RssAnon:"))
-        .ok_or("no RssAnon")?;
-    let number = line
-        .split_whitespace()
-        .nth(1)
-        .ok_or("RssAnon without a number")?;
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).ok_or("no RssAnon")?;
+    let number = line.split_whitespace().nth(1).ok_or("RssAnon without a number")?;
     Ok(number.parse()?)
 }

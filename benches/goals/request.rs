@@ -44,17 +44,10 @@ pub(crate) fn measure_request(stage: &Stage, findings: &mut Findings) -> Outcome
     };
     let ours = stage.container("request", sessions, mixed_len)?;
     let other = tdb_file(stage, library, "request.tdb", sessions, mixed_len)?;
-    let pair = Pair {
-        ours,
-        other,
-        sessions,
-        work: Work::LoadAndSave,
-    };
+    let pair = Pair { ours, other, sessions, work: Work::LoadAndSave };
     let measured = pair.measure(stage)?;
     let what = format!("{REQUEST}, {sessions} sessions");
-    let line = measured
-        .rounds
-        .line(what, REQUEST_GOAL, |ratio| ratio <= 0.6, time);
+    let line = measured.rounds.line(what, REQUEST_GOAL, |ratio| ratio <= 0.6, time);
     findings.lines.push(line);
     measured.note("b", &["open", "load", "save", "close"], findings);
     Ok(())
@@ -69,17 +62,10 @@ pub(crate) fn measure_first(stage: &Stage, findings: &mut Findings) -> Outcome<(
     };
     let ours = stage.container("first", sessions, |_| MILLION_LEN)?;
     let other = tdb_file(stage, library, "first.tdb", sessions, |_| MILLION_LEN)?;
-    let pair = Pair {
-        ours,
-        other,
-        sessions,
-        work: Work::Load,
-    };
+    let pair = Pair { ours, other, sessions, work: Work::Load };
     let measured = pair.measure(stage)?;
     let what = format!("{FIRST}, {sessions} sessions");
-    let line = measured
-        .rounds
-        .line(what, FIRST_GOAL, |ratio| ratio <= 0.55, time);
+    let line = measured.rounds.line(what, FIRST_GOAL, |ratio| ratio <= 0.55, time);
     findings.lines.push(line);
     measured.note("g", &["open", "load", "close"], findings);
     Ok(())
@@ -126,9 +112,7 @@ impl Pair {
             warm(&self.other)?;
             for _ in 0..count {
                 let session = random.below(self.sessions);
-                let version = versions
-                    .get_mut(session as usize)
-                    .ok_or("no such session")?;
+                let version = versions.get_mut(session as usize).ok_or("no such session")?;
                 ours.push(self.child("ours", &self.ours, session, *version)?);
                 other.push(self.child("tdb", &self.other, session, *version)?);
                 if self.work == Work::LoadAndSave {
@@ -151,19 +135,13 @@ impl Pair {
             Work::Load => "first",
         };
         let mut command = child::command(job)?;
-        command
-            .arg(store)
-            .arg(path)
-            .arg(session.to_string())
-            .arg(version.to_string());
+        command.arg(store).arg(path).arg(session.to_string()).arg(version.to_string());
         child::run(command)
     }
 }
 
 fn median_sum(children: &[Vec<u64>]) -> f64 {
-    let sums = children
-        .iter()
-        .map(|phases| phases.iter().sum::<u64>() as f64);
+    let sums = children.iter().map(|phases| phases.iter().sum::<u64>() as f64);
     median(&sums.collect::<Vec<_>>())
 }
 
@@ -184,9 +162,7 @@ impl Measured {
                 let times: Vec<f64> = times.map(|&ns| ns as f64).collect();
                 note += &format!(" {phase} {},", time(median(&times)));
             }
-            let sums = children
-                .iter()
-                .map(|child| child.iter().sum::<u64>() as f64);
+            let sums = children.iter().map(|child| child.iter().sum::<u64>() as f64);
             let sums: Vec<f64> = sums.collect();
             note += &format!(" p99 of the sum {}", time(percentile(&sums, 0.99)));
             findings.notes.push(note);
@@ -228,13 +204,7 @@ impl Request {
         let value = save.then(|| data::value(session, version + 1, mixed_len(session)));
         // The first reading of the clock maps its page.
         black_box(Instant::now());
-        Request {
-            path,
-            session,
-            version,
-            id: data::id(session),
-            value,
-        }
+        Request { path, session, version, id: data::id(session), value }
     }
 
     fn ours(&self) -> Outcome<Vec<u64>> {
@@ -286,10 +256,7 @@ struct Clock {
 impl Clock {
     fn start() -> Clock {
         let laps = Vec::with_capacity(4);
-        Clock {
-            laps,
-            last: Instant::now(),
-        }
+        Clock { laps, last: Instant::now() }
     }
 
     fn lap(&mut self) {

@@ -65,10 +65,7 @@ pub(crate) fn measure(stage: &Stage, findings: &mut Findings) -> Outcome<()> {
         ("p99.9", &tails, "<= 60 us", 60.0 * MICROSECOND),
     ] {
         let line = rounds.line(format!("{what}, {name}"), goal, |_| true, time);
-        findings.lines.push(Line {
-            reached: Some(rounds.ours() <= most),
-            ..line
-        });
+        findings.lines.push(Line { reached: Some(rounds.ours() <= most), ..line });
     }
     findings.notes.push(format!(
         "c: {} rounds of {BATCHES} batches of {} saves, {disturbed} with a sync; p50 {}, of the \
@@ -79,15 +76,9 @@ pub(crate) fn measure(stage: &Stage, findings: &mut Findings) -> Outcome<()> {
         time(medians.other()),
         time(slowest)
     ));
-    let watched = Saves {
-        path: &path,
-        sessions,
-        mode: "interval",
-    };
+    let watched = Saves { path: &path, sessions, mode: "interval" };
     if let Some(calls) = watched.calls_of_one(stage)? {
-        findings
-            .notes
-            .push(format!("c: system calls of a save: {calls}"));
+        findings.notes.push(format!("c: system calls of a save: {calls}"));
     }
     Ok(())
 }
@@ -119,13 +110,7 @@ impl Floor {
     fn new(file: File, sessions: u64) -> Outcome<Floor> {
         let len = file.metadata()?.len();
         let index = (sessions * LINE * 20 / 13).next_multiple_of(BLOCK);
-        Ok(Floor {
-            file,
-            index,
-            len,
-            record: index,
-            random: Random::new(5),
-        })
+        Ok(Floor { file, index, len, record: index, random: Random::new(5) })
     }
 
     /// The nanoseconds of each save.
@@ -168,9 +153,7 @@ fn bare_save(file: &File, entry: u64, record: u64, value: &[u8]) -> Outcome<()> 
 /// Every session still has one of its values.
 fn verify(container: &ByteContainer, sessions: u64) -> Outcome<()> {
     for session in 0..sessions {
-        let found = container
-            .load(data::id(session))?
-            .ok_or("a session is gone")?;
+        let found = container.load(data::id(session))?.ok_or("a session is gone")?;
         data::version_of(session, &found.value).ok_or("a value is not its session's")?;
     }
     Ok(())

@@ -23,12 +23,7 @@ impl Saver {
         random: Random,
     ) -> Outcome<Saver> {
         let container = ByteContainer::open(path, Options::new().durability(durability))?;
-        Ok(Saver {
-            container,
-            sessions,
-            random,
-            value: Vec::new(),
-        })
+        Ok(Saver { container, sessions, random, value: Vec::new() })
     }
 
     pub(crate) fn save(&mut self) -> Outcome<()> {

@@ -68,9 +68,7 @@ pub(crate) fn measure(stage: &Stage, findings: &mut Findings) -> Outcome<()> {
     findings.lines.push(Line {
         what: format!("e. allocated bytes after {PASSES} overwrites, {sessions} sessions"),
         ours: format!("{ratio:.2} x live"),
-        other: tdb.map_or("not run: no tdb".to_owned(), |ratio| {
-            format!("tdb {ratio:.2} x live")
-        }),
+        other: tdb.map_or("not run: no tdb".to_owned(), |ratio| format!("tdb {ratio:.2} x live")),
         ratio: tdb.map_or("-".to_owned(), |tdb| format!("{:.2}", ratio / tdb)),
         goal: GOAL,
         reached: Some(ratio <= 1.8),
@@ -96,17 +94,12 @@ fn ours(
 ) -> Outcome<f64> {
     let path = stage.path("space");
     let container = ByteContainer::create(&path, options)?;
-    let keeper = Ours {
-        container,
-        sync_each_pass,
-    };
+    let keeper = Ours { container, sync_each_pass };
     let live = overwrite(&keeper, sessions, seed)?;
     let container = keeper.container;
     container.sync()?;
     for session in 0..sessions {
-        let found = container
-            .load(data::id(session))?
-            .ok_or("a session is gone")?;
+        let found = container.load(data::id(session))?.ok_or("a session is gone")?;
         if data::version_of(session, &found.value) != Some(PASSES) {
             return Err(format!("session {session} is not as it was saved").into());
         }

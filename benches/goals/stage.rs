@@ -39,9 +39,7 @@ impl Stage {
         if rustix::fs::statfs(&parent)?.f_type as i64 == TMPFS && !tiny {
             return Err(format!("{} is a tmpfs; set CLOAKROOM_BENCH_DIR", parent.display()).into());
         }
-        let directory = tempfile::Builder::new()
-            .prefix("goals-")
-            .tempdir_in(parent)?;
+        let directory = tempfile::Builder::new().prefix("goals-").tempdir_in(parent)?;
         Ok(Stage { directory, tiny })
     }
 
@@ -93,11 +91,7 @@ pub(crate) fn warm(path: &Path) -> Outcome<()> {
 
 /// A file of at least `len` bytes, filled as a container is, and on the disk.
 pub(crate) fn filled_file(path: &Path, len: u64) -> Outcome<File> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(path)?;
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
     let len = len.next_multiple_of(PIECE);
     // Not every file system can reserve; zeros take the space there as well.
     let _ = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, len);

@@ -29,10 +29,7 @@ pub(crate) struct Saves<'a> {
 impl Saves<'_> {
     /// `None` without strace.
     pub(crate) fn calls_of_one(&self, stage: &Stage) -> Outcome<Option<Calls>> {
-        let strace = Command::new("strace")
-            .arg("-V")
-            .stdout(Stdio::null())
-            .status();
+        let strace = Command::new("strace").arg("-V").stdout(Stdio::null()).status();
         if !strace.is_ok_and(|status| status.success()) {
             return Ok(None);
         }
@@ -49,10 +46,7 @@ impl Saves<'_> {
         let summary = stage.path("strace");
         let child = child::command("saves")?;
         let mut command = Command::new("strace");
-        command
-            .args(["-f", "-c", "-o"])
-            .arg(&summary)
-            .arg(child.get_program());
+        command.args(["-f", "-c", "-o"]).arg(&summary).arg(child.get_program());
         command.args(child.get_args()).arg(self.mode).arg(self.path);
         command.args([self.sessions, saves].map(|number| number.to_string()));
         child::run(command)?;
@@ -87,10 +81,7 @@ impl Calls {
     }
 
     pub(crate) fn of(&self, name: &str) -> f64 {
-        self.0
-            .iter()
-            .find(|(found, _)| found == name)
-            .map_or(0.0, |(_, count)| *count)
+        self.0.iter().find(|(found, _)| found == name).map_or(0.0, |(_, count)| *count)
     }
 }
 

@@ -43,14 +43,7 @@ impl Findings {
                 Some(false) => "no",
                 None => "-",
             };
-            let Line {
-                what,
-                ours,
-                other,
-                ratio,
-                goal,
-                ..
-            } = line;
+            let Line { what, ours, other, ratio, goal, .. } = line;
             println!("| {what} | {ours} | {other} | {ratio} | {goal} | {reached} |");
         }
         println!();
@@ -95,9 +88,7 @@ impl Rounds {
         let rounds = self.ours.iter().zip(&self.other);
         rounds
             .map(|(ours, other)| ours / other)
-            .fold((f64::MAX, f64::MIN), |(least, most), r| {
-                (least.min(r), most.max(r))
-            })
+            .fold((f64::MAX, f64::MIN), |(least, most), r| (least.min(r), most.max(r)))
     }
 
     /// A line for a goal that bounds the ratio.
@@ -129,10 +120,7 @@ pub(crate) fn percentile(numbers: &[f64], share: f64) -> f64 {
     let mut sorted = numbers.to_vec();
     sorted.sort_by(f64::total_cmp);
     let place = (sorted.len() as f64 * share) as usize;
-    sorted
-        .get(place.min(sorted.len().saturating_sub(1)))
-        .copied()
-        .unwrap_or(f64::NAN)
+    sorted.get(place.min(sorted.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
 }
 
 pub(crate) fn mean(numbers: &[f64]) -> f64 {

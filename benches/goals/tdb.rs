@@ -27,10 +27,7 @@ struct Data {
 impl Data {
     /// For functions that only read it.
     fn of(bytes: &[u8]) -> Data {
-        Data {
-            pointer: bytes.as_ptr().cast_mut(),
-            len: bytes.len(),
-        }
+        Data { pointer: bytes.as_ptr().cast_mut(), len: bytes.len() }
     }
 }
 
@@ -74,10 +71,7 @@ impl Library {
         // SAFETY: `name` is a C string that outlives the call.
         let handle = unsafe { (self.open)(name.as_ptr(), chains, 0, flags, 0o600) };
         match NonNull::new(handle) {
-            Some(handle) => Ok(Tdb {
-                library: self,
-                handle,
-            }),
+            Some(handle) => Ok(Tdb { library: self, handle }),
             None => Err(io::Error::last_os_error()),
         }
     }
@@ -105,10 +99,7 @@ impl Tdb {
         // SAFETY: the handle is open, and the call only reads `id`.
         let found = unsafe { (self.library.fetch)(self.handle.as_ptr(), Data::of(id)) };
         let pointer = NonNull::new(found.pointer)?;
-        Some(Fetched {
-            pointer,
-            len: found.len,
-        })
+        Some(Fetched { pointer, len: found.len })
     }
 
     pub(crate) fn store(&self, id: &[u8], value: &[u8]) -> io::Result<()> {

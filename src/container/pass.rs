@@ -83,7 +83,8 @@ impl Writer<'_> {
         let number = (pass.position / u64::from(ENTRIES)) as u32;
         let first = (pass.position % u64::from(ENTRIES)) as u32;
         if number >= self.root.named() {
-            *pass = Pass { stage: Stage::Blocks, position: 1, ..*pass };
+            // Block 0 is in use, and the others are counted as they come.
+            *pass = Pass { stage: Stage::Blocks, position: 1, blocks: 1, ..*pass };
             return Ok(1);
         }
         let segment = self.segment(number)?;
@@ -196,13 +197,16 @@ impl Writer<'_> {
     fn complete_block(&mut self, pass: &mut Pass) -> Result<u64> {
         let block = pass.position.max(1) as u32;
         if block >= self.blocks {
-            *pass = Pass { stage: Stage::Done, position: 0, blocks: self.blocks, ..*pass };
+            *pass = Pass { stage: Stage::Done, position: 0, ..*pass };
             return Ok(1);
         }
         let generation = self.control.generation;
         match self.block_head(block)? {
-            Some(head) if head.generation == generation && head.complete => {}
+            Some(head) if head.generation == generation && head.complete => {
+                pass.blocks += u32::from(!head.bitmap.is_empty());
+            }
             Some(head) if head.generation == generation => {
+                pass.blocks += u32::from(!head.bitmap.is_empty());
                 self.update_block(block, &head, BlockHead { complete: true, ..head })?;
             }
             // Rotten just now, or the pass would have begun it afresh if anything in

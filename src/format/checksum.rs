@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_table_gives_the_checksums_that_crc32fast_gives() {
-        let bytes: Vec<u8> = (0..1000u32).map(|number| (number * number >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..1000u32).map(|number| ((number * number) >> 3) as u8).collect();
         for len in (0..40).chain([999, 1000]) {
             for seed in [0, 1, 0xdead_beef] {
                 let mut hasher = crc32fast::Hasher::new_with_initial(seed);

@@ -282,7 +282,7 @@ pub(crate) struct Pass {
     pub(crate) stage: Stage,
     /// What of the stage comes next.
     pub(crate) position: u64,
-    /// Blocks of the file when the last pass was done.
+    /// Blocks that the last pass found in use, or has so far.
     pub(crate) blocks: u32,
 }
 

@@ -43,9 +43,11 @@ pub(crate) fn example(file: &[u8]) -> String {
         text,
         "**Tag.** The tag of the five bytes `alice` is `{}`. So a = {:#018x} and b = {:#018x}.\n\n\
          **Root.** The root line, at 4160:\n\n{}\n\
-         segments = {segments}, phase {}. Its check is {:#010x} = `crc(seal XOR 65, bytes 0 to 59)`, \
+         segments = {segments}, phase {}. Its check is {:#010x} = `crc(seal XOR 65, bytes \
+         0 to 59)`, \
          65 = 4160 / 64.\n\n\
-         **Segment.** The largest power of two <= {segments} is {}, so s = {segment}. (With 3 segments \
+         **Segment.** The largest power of two <= {segments} is {}, so s = {segment}. \
+         (With 3 segments \
          it would be {}: a mod 4 is {}{}.)\n\n\
          **Table.** The table entry of segment {segment}, at 5120 + 8 * {segment}:\n\n{}\n",
         tag.join(" "),
@@ -82,8 +84,10 @@ pub(crate) fn example(file: &[u8]) -> String {
 fn opening(file: &[u8], reader: &Reader<'_>) -> String {
     let uuid = dump(file, 32, 16);
     format!(
-        "The session `alice` in `tests/data/v0-small.room`. The first version was synced, the second \
-         saved, and the third saved while the second was being synced. A number at the start of a row \
+        "The session `alice` in `tests/data/v0-small.room`. The first version was synced, \
+         the second \
+         saved, and the third saved while the second was being synced. A number at the \
+         start of a row \
          is the offset in the file, in hexadecimal.\n\n\
          **Opening.** The static header, at 0 and again at 61440, with magic, version and feature \
          words, then uuid, key and key_proof:\n\n{}{uuid}{}{}\n\
@@ -126,11 +130,13 @@ fn words(file: &[u8], reader: &Reader<'_>, entry: usize) -> String {
     write!(
         text,
         "\n**Record.** cur names the record at {offset}:\n\n{}\n\
-         check {:#010x} is the word's and `crc(seal, bytes 4 to {})`; length {}, value_len {value_len}, \
+         check {:#010x} is the word's and `crc(seal, bytes 4 to {})`; length {}, \
+         value_len {value_len}, \
          head_len {head_len}, kind {}, id_len {id_len}. The id is bytes {head_len} to {} and is \
          `{}`, the value follows it and is `{}`. saved = {}.\n\n\
          **Deadline.** 0: none. So this is the session. Had a power cut taken the record of cur, a \
-         reader would take that of mid, and if that is gone, too, that of old, which is durable:\n\n{}",
+         reader would take that of mid, and if that is gone, too, that of old, which is \
+         durable:\n\n{}",
         dump(file, offset, record.len()),
         u32_at(record, 0),
         record.len() - 1,

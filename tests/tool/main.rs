@@ -41,17 +41,11 @@ impl Ran {
     fn raw_objects(&self) -> Vec<BTreeMap<String, String>> {
         let raw = |line| serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(line).unwrap();
         let text = |(name, value): (String, Box<RawValue>)| (name, value.get().to_owned());
-        self.out
-            .lines()
-            .map(|line| raw(line).into_iter().map(text).collect())
-            .collect()
+        self.out.lines().map(|line| raw(line).into_iter().map(text).collect()).collect()
     }
 
     fn objects(&self) -> Vec<Value> {
-        self.out
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     fn done(self) -> Ran {
@@ -69,10 +63,7 @@ impl Ran {
 }
 
 fn finish(command: &mut Command, input: &[u8]) -> Ran {
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_vec();
@@ -89,10 +80,7 @@ fn finish(command: &mut Command, input: &[u8]) -> Ran {
         let is_hidden = c.is_control() || "\u{61c}\u{200e}\u{200f}\u{2028}\u{2029}".contains(c);
         let turns =
             ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c);
-        assert!(
-            c == '\n' || !is_hidden && !turns,
-            "{c:?} was printed: {ran:?}"
-        );
+        assert!(c == '\n' || !is_hidden && !turns, "{c:?} was printed: {ran:?}");
     }
     ran
 }
@@ -166,9 +154,7 @@ impl Fixture {
                 saved_ms: 1_700_000_000_000,
                 deadline_ms: (number % 2 == 0).then_some((1 << 48) - 1 - number as u64),
             };
-            container
-                .restore(id, values[number % values.len()], times)
-                .unwrap();
+            container.restore(id, values[number % values.len()], times).unwrap();
         }
         ids.len()
     }

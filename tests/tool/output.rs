@@ -14,10 +14,7 @@ fn hostile_names_and_values_cannot_reach_the_terminal() {
     let count = f.fill_with_oddities();
     // The control characters are looked for in `finish`.
     assert_eq!(f.run(&["ls", "FILE"]).done().out.lines().count(), count + 1);
-    assert_eq!(
-        f.run(&["ls", "FILE", "--json"]).done().objects().len(),
-        count
-    );
+    assert_eq!(f.run(&["ls", "FILE", "--json"]).done().objects().len(), count);
     for object in f.run(&["dump", "FILE"]).done().raw_objects() {
         let id = match object.get("id_hex") {
             Some(digits) => digits.trim_matches('"').to_owned(),
@@ -50,10 +47,7 @@ fn what_is_escaped_still_means_the_same() {
     let got = f.run(&["get", "FILE", "a"]).done().out;
     assert_eq!(got, "{\"\\u009b\": [\"\\u202e\\\"\\u007f\", 1,\n2]}\n");
     assert_eq!(serde_json::from_str::<Value>(&got).unwrap(), meant);
-    assert_eq!(
-        f.run(&["get", "FILE", "a", "--json"]).done().object()["value"],
-        meant
-    );
+    assert_eq!(f.run(&["get", "FILE", "a", "--json"]).done().object()["value"], meant);
 }
 
 #[test]
@@ -61,16 +55,10 @@ fn a_reader_that_goes_away_is_no_error() {
     let f = Fixture::new();
     let container = f.library();
     for number in 0..5000 {
-        container
-            .save(format!("session {number}"), &[b'1'; 100])
-            .unwrap();
+        container.save(format!("session {number}"), &[b'1'; 100]).unwrap();
     }
     let mut command = Command::new(TOOL);
-    command
-        .arg("dump")
-        .arg(&f.file)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.arg("dump").arg(&f.file).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     out.read_line(&mut String::new()).unwrap();
@@ -83,22 +71,11 @@ fn a_reader_that_goes_away_is_no_error() {
 fn output_that_cannot_be_written_is_an_error() {
     let f = Fixture::new();
     f.run(&["put", "FILE", "a", "1"]).done();
-    let full = fs::OpenOptions::new()
-        .write(true)
-        .open("/dev/full")
-        .unwrap();
-    let output = Command::new(TOOL)
-        .arg("dump")
-        .arg(&f.file)
-        .stdout(full)
-        .output()
-        .unwrap();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = Command::new(TOOL).arg("dump").arg(&f.file).stdout(full).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let message = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        message.starts_with("cloakroom: cannot write standard output: "),
-        "{message}"
-    );
+    assert!(message.starts_with("cloakroom: cannot write standard output: "), "{message}");
 }
 
 #[test]
@@ -118,21 +95,13 @@ fn wrong_usage_is_exit_code_2_with_a_suggestion() {
 #[test]
 fn every_command_has_an_example_in_its_help() {
     let f = Fixture::empty();
-    let verbs = [
-        "create", "put", "get", "rm", "ls", "dump", "restore", "info", "check", "inspect",
-    ];
+    let verbs = ["create", "put", "get", "rm", "ls", "dump", "restore", "info", "check", "inspect"];
     for verb in verbs {
         let help = f.run(&[verb, "--help"]).done().out;
         assert!(help.contains(&format!("cloakroom {verb} ")), "{help}");
-        assert!(
-            help.contains("Example") && help.contains("--json"),
-            "{help}"
-        );
+        assert!(help.contains("Example") && help.contains("--json"), "{help}");
         assert!(help.lines().all(|line| line.len() <= 100), "{help}");
     }
     let version = f.run(&["--version"]).done().out;
-    assert_eq!(
-        version,
-        format!("cloakroom {}\n", env!("CARGO_PKG_VERSION"))
-    );
+    assert_eq!(version, format!("cloakroom {}\n", env!("CARGO_PKG_VERSION")));
 }

@@ -22,20 +22,13 @@ fn create_makes_a_container_only_where_nothing_is() {
     fs::write(&f.file, "").unwrap();
     let created = f.run(&["create", "FILE", "--json"]).done().object();
     assert_eq!(created["version"], 0);
-    assert_eq!(
-        created["uuid"],
-        f.run(&["info", "FILE", "--json"]).done().object()["uuid"]
-    );
+    assert_eq!(created["uuid"], f.run(&["info", "FILE", "--json"]).done().object()["uuid"]);
     let before = fs::read(&f.file).unwrap();
-    f.run(&["create", "FILE"])
-        .refused("already exists and is not empty");
+    f.run(&["create", "FILE"]).refused("already exists and is not empty");
     assert_eq!(fs::read(&f.file).unwrap(), before);
 
     let new = Fixture::new();
-    assert_eq!(
-        fs::metadata(&new.file).unwrap().permissions().mode() & 0o7777,
-        0o600
-    );
+    assert_eq!(fs::metadata(&new.file).unwrap().permissions().mode() & 0o7777, 0o600);
 
     let to_nowhere = Fixture::empty();
     symlink(to_nowhere.dir.path().join("nowhere"), &to_nowhere.file).unwrap();
@@ -62,15 +55,8 @@ const OPENING: [&[&str]; 10] = [
 fn with_header_field(name: &str, value: u32) -> Vec<u8> {
     let f = Fixture::new();
     let mut structures = cloakroom::format::layout().iter();
-    let header = structures
-        .find(|structure| structure.name == "static header")
-        .unwrap();
-    let offset = header
-        .fields
-        .iter()
-        .find(|field| field.name == name)
-        .unwrap()
-        .offset;
+    let header = structures.find(|structure| structure.name == "static header").unwrap();
+    let offset = header.fields.iter().find(|field| field.name == name).unwrap().offset;
     let mut bytes = fs::read(&f.file).unwrap();
     for start in [0, 15 * 4096] {
         bytes[start + offset..][..4].copy_from_slice(&value.to_le_bytes());
@@ -89,25 +75,13 @@ fn what_is_no_container_is_refused_with_the_reason_and_left_alone() {
     let cases: [(&str, Vec<u8>); 9] = [
         ("it is empty (`create`", vec![]),
         ("it is empty (`create`", vec![0; 200_000]),
-        (
-            "not a cloakroom container",
-            b"Dear visitor,\n".repeat(10_000),
-        ),
-        (
-            "it looks like an SQLite",
-            [&b"SQLite format 3\0"[..], &[1; 100_000]].concat(),
-        ),
+        ("not a cloakroom container", b"Dear visitor,\n".repeat(10_000)),
+        ("it looks like an SQLite", [&b"SQLite format 3\0"[..], &[1; 100_000]].concat()),
         ("it was cut short", container[..5000].to_vec()),
         ("it was cut short", container[..20].to_vec()),
         ("neither of its headers is intact", headless),
-        (
-            "format version 7; use a newer",
-            with_header_field("version", 7),
-        ),
-        (
-            "unknown features 0x8; use a newer",
-            with_header_field("incompatible", 8),
-        ),
+        ("format version 7; use a newer", with_header_field("version", 7)),
+        ("unknown features 0x8; use a newer", with_header_field("incompatible", 8)),
     ];
     for (why, bytes) in cases {
         let f = Fixture::empty();
@@ -115,14 +89,8 @@ fn what_is_no_container_is_refused_with_the_reason_and_left_alone() {
         for arguments in OPENING {
             let ran = f.run(arguments).refused(why);
             assert!(ran.err.contains(f.file.to_str().unwrap()), "{ran:?}");
-            assert_eq!(
-                ran.err.starts_with("{\"error\":\""),
-                arguments.contains(&"--json")
-            );
-            assert!(
-                fs::read(&f.file).unwrap() == bytes,
-                "{arguments:?} changed the file: {why}"
-            );
+            assert_eq!(ran.err.starts_with("{\"error\":\""), arguments.contains(&"--json"));
+            assert!(fs::read(&f.file).unwrap() == bytes, "{arguments:?} changed the file: {why}");
         }
         fs::remove_file(&f.file).unwrap();
     }
@@ -134,21 +102,13 @@ fn what_is_no_file_is_refused_without_waiting() {
     let name = |name: &str| f.dir.path().join(name);
     let (directory, fifo, socket) = (name("directory"), name("fifo"), name("socket"));
     fs::create_dir(&directory).unwrap();
-    assert!(
-        Command::new("mkfifo")
-            .arg(&fifo)
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     for path in [&directory, &fifo, &socket, Path::new("/dev/null")] {
         let path = path.to_str().unwrap();
         for arguments in OPENING.into_iter().chain([&["create", "FILE"][..]]) {
-            let arguments: Vec<&str> = arguments
-                .iter()
-                .map(|a| if *a == "FILE" { path } else { *a })
-                .collect();
+            let arguments: Vec<&str> =
+                arguments.iter().map(|a| if *a == "FILE" { path } else { *a }).collect();
             f.run(&arguments).refused("not a regular file");
         }
     }
@@ -171,13 +131,9 @@ fn who_may_not_write_may_read_and_who_may_neither_is_told() {
         fs::set_permissions(f.dir.path(), fs::Permissions::from_mode(0o555)).unwrap();
         fs::set_permissions(&f.file, fs::Permissions::from_mode(mode)).unwrap();
         let mut command = Command::new(&tool);
-        command.args(arguments.iter().map(|a| {
-            if *a == "FILE" {
-                f.file.to_str().unwrap()
-            } else {
-                a
-            }
-        }));
+        command.args(
+            arguments.iter().map(|a| if *a == "FILE" { f.file.to_str().unwrap() } else { a }),
+        );
         if rustix::process::geteuid().is_root() {
             command.uid(65534).gid(65534);
         }

@@ -17,20 +17,14 @@ fn what_was_put_is_got_back() {
     f.run(&["put", "FILE", "a", "-4.5"]).done();
     assert_eq!(f.run(&["get", "FILE", "a"]).done().out, "-4.5\n");
     f.run(&["put", "--hex", "FILE", "00fF", "null"]).done();
-    assert_eq!(
-        f.run(&["get", "FILE", "00ff", "--hex"]).done().out,
-        "null\n"
-    );
+    assert_eq!(f.run(&["get", "FILE", "00ff", "--hex"]).done().out, "null\n");
     assert_eq!(f.library().load([0, 255]).unwrap().unwrap().value, b"null");
 }
 
 #[test]
 fn put_and_get_with_json_tell_version_and_times() {
     let f = Fixture::new();
-    let put = f
-        .run(&["put", "FILE", "a", "[1, 2]", "--json"])
-        .done()
-        .object();
+    let put = f.run(&["put", "FILE", "a", "[1, 2]", "--json"]).done().object();
     let session = f.library().load("a").unwrap().unwrap();
     let version = session.version.to_string();
     assert_eq!(put, json!({"id": "a", "version": version}));
@@ -47,24 +41,16 @@ fn put_and_get_with_json_tell_version_and_times() {
 fn what_put_refuses_is_not_saved() {
     let f = Fixture::new();
     f.run(&["put", "FILE", "a", "1"]).done();
-    f.run(&["put", "FILE", "a", "{"])
-        .refused("not the JSON expected: EOF");
-    f.run(&["put", "FILE", "a", ""])
-        .refused("not the JSON expected");
-    f.run_with(&["put", "FILE", "a"], b"\"\xff\"")
-        .refused("not UTF-8");
+    f.run(&["put", "FILE", "a", "{"]).refused("not the JSON expected: EOF");
+    f.run(&["put", "FILE", "a", ""]).refused("not the JSON expected");
+    f.run_with(&["put", "FILE", "a"], b"\"\xff\"").refused("not UTF-8");
     let large = format!("\"{}\"", "x".repeat((4 << 20) - 1));
-    f.run_with(&["put", "FILE", "a"], large.as_bytes())
-        .refused("4194305 bytes is too large");
+    f.run_with(&["put", "FILE", "a"], large.as_bytes()).refused("4194305 bytes is too large");
     let huge = vec![b' '; (16 << 20) + 1];
-    f.run_with(&["put", "FILE", "a"], &huge)
-        .refused("longer than 16777216 bytes");
-    f.run(&["put", "FILE", "", "1"])
-        .refused("must not be empty");
-    f.run(&["put", "FILE", &"x".repeat(256), "1"])
-        .refused("256 bytes is too long");
-    f.run(&["put", "FILE", "0", "1", "--hex"])
-        .refused("not hexadecimal");
+    f.run_with(&["put", "FILE", "a"], &huge).refused("longer than 16777216 bytes");
+    f.run(&["put", "FILE", "", "1"]).refused("must not be empty");
+    f.run(&["put", "FILE", &"x".repeat(256), "1"]).refused("256 bytes is too long");
+    f.run(&["put", "FILE", "0", "1", "--hex"]).refused("not hexadecimal");
     assert_eq!(f.dumped().len(), 1);
     assert_eq!(f.run(&["get", "FILE", "a"]).done().out, "1\n");
 }
@@ -106,19 +92,15 @@ fn a_wrong_id_keeps_rm_from_removing_any() {
     let f = Fixture::new();
     f.run(&["put", "FILE", "a", "1"]).done();
     f.run(&["rm", "FILE", "a", ""]).refused("must not be empty");
-    f.run(&["rm", "FILE", "--hex", "61", "6"])
-        .refused("not hexadecimal");
+    f.run(&["rm", "FILE", "--hex", "61", "6"]).refused("not hexadecimal");
     assert_eq!(f.dumped().len(), 1);
 }
 
 #[test]
 fn ls_shows_a_line_for_each_session() {
     let f = Fixture::new();
-    let times = Times {
-        created_ms: 0,
-        saved_ms: 951_782_400_000,
-        deadline_ms: Some((1 << 48) - 1),
-    };
+    let times =
+        Times { created_ms: 0, saved_ms: 951_782_400_000, deadline_ms: Some((1 << 48) - 1) };
     let version = f.library().restore("a \u{1b}", b"[1, 2]", times).unwrap();
     let table = f.run(&["ls", "FILE"]).done().out;
     let lines: Vec<&str> = table.lines().collect();
@@ -126,14 +108,8 @@ fn ls_shows_a_line_for_each_session() {
     assert_eq!(heads, ["CREATED", "SAVED", "LEFT", "SIZE", "VERSION", "ID"]);
     assert_eq!(lines.len(), 2);
     let row = lines[1];
-    assert!(
-        row.starts_with("1970-01-01T00:00:00Z  2000-02-29T00:00:00Z "),
-        "{row}"
-    );
-    assert!(
-        row.ends_with(&format!(" 6 B  {version}  a \\u{{1b}}")),
-        "{row}"
-    );
+    assert!(row.starts_with("1970-01-01T00:00:00Z  2000-02-29T00:00:00Z "), "{row}");
+    assert!(row.ends_with(&format!(" 6 B  {version}  a \\u{{1b}}")), "{row}");
 
     let listed = f.run(&["ls", "FILE", "--json"]).done();
     let expected = format!(

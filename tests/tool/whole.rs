@@ -14,10 +14,7 @@ fn a_dump_restored_into_a_new_container_gives_the_same_dump() {
     let dump = f.run(&["dump", "FILE"]).done().out;
     assert_eq!(f.dumped().len(), count);
     let sorted = |text: &str| text.lines().map(str::to_owned).collect::<BTreeSet<_>>();
-    assert_eq!(
-        sorted(&f.run(&["dump", "FILE", "--json"]).done().out),
-        sorted(&dump)
-    );
+    assert_eq!(sorted(&f.run(&["dump", "FILE", "--json"]).done().out), sorted(&dump));
 
     let copy = Fixture::new();
     let restored = copy.run_with(&["restore", "FILE"], dump.as_bytes());
@@ -45,10 +42,7 @@ fn a_dump_says_what_the_library_knows() {
         assert_eq!(line["version"], format!("\"{}\"", session.version));
         assert_eq!(line["created_ms"], session.times.created_ms.to_string());
         assert_eq!(line["saved_ms"], session.times.saved_ms.to_string());
-        assert_eq!(
-            line["deadline_ms"],
-            json!(session.times.deadline_ms).to_string()
-        );
+        assert_eq!(line["deadline_ms"], json!(session.times.deadline_ms).to_string());
         match line.get("value_hex") {
             Some(digits) => assert_eq!(bytes_of(digits), session.value),
             None => assert!(std::str::from_utf8(&session.value).is_ok()),
@@ -58,9 +52,7 @@ fn a_dump_says_what_the_library_knows() {
 
 fn bytes_of(digits: &str) -> Vec<u8> {
     let pairs = digits.trim_matches('"').as_bytes().chunks(2);
-    pairs
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-        .collect()
+    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
 
 #[test]
@@ -73,14 +65,8 @@ fn the_largest_value_can_be_dumped_and_restored_however_long_its_line_gets() {
     let copy = Fixture::new();
     let restored = copy.run_with(&["restore", "FILE", "--json"], dump.as_bytes());
     assert_eq!(restored.done().object(), json!({"restored": 2}));
-    assert_eq!(
-        copy.library().load("a").unwrap().unwrap().value,
-        value.as_bytes()
-    );
-    assert_eq!(
-        copy.library().load("b").unwrap().unwrap().value,
-        vec![0xff; 4 << 20]
-    );
+    assert_eq!(copy.library().load("a").unwrap().unwrap().value, value.as_bytes());
+    assert_eq!(copy.library().load("b").unwrap().unwrap().value, vec![0xff; 4 << 20]);
 }
 
 #[test]
@@ -97,16 +83,13 @@ fn restore_names_the_line_that_is_wrong_and_keeps_those_before() {
     for line in wrong {
         f.run(&["rm", "FILE", "a"]);
         let input = format!("{good}{line}\n{}", good.replace("\"a\"", "\"c\""));
-        f.run_with(&["restore", "FILE"], input.as_bytes())
-            .refused("line 3: ");
+        f.run_with(&["restore", "FILE"], input.as_bytes()).refused("line 3: ");
         assert_eq!(f.dumped().len(), 1);
         assert_eq!(f.run(&["get", "FILE", "a"]).done().out, "1\n");
     }
-    f.run_with(&["restore", "FILE"], b"\xff\n")
-        .refused("line 1: not UTF-8");
+    f.run_with(&["restore", "FILE"], b"\xff\n").refused("line 1: not UTF-8");
     let long = vec![b' '; 26 << 20];
-    f.run_with(&["restore", "FILE"], &long)
-        .refused("line 1: longer than");
+    f.run_with(&["restore", "FILE"], &long).refused("line 1: longer than");
 }
 
 #[test]
@@ -115,39 +98,19 @@ fn info_and_check_count_the_sessions() {
     f.fill_with_oddities();
     f.run(&["rm", "FILE", "plain"]).done();
     let info = f.run(&["info", "FILE", "--json"]).done().object();
-    assert_eq!(
-        (&info["version"], &info["sessions"]),
-        (&json!(0), &json!(8))
-    );
+    assert_eq!((&info["version"], &info["sessions"]), (&json!(0), &json!(8)));
     assert_eq!(info["length"], fs::metadata(&f.file).unwrap().len());
     assert_eq!(info["uuid"].as_str().unwrap().len(), 36);
     let fields: Vec<_> = info.as_object().unwrap().keys().cloned().collect();
-    for field in [
-        "blocks",
-        "segments",
-        "write_epoch",
-        "synced_epoch",
-        "synced_at_ms",
-    ] {
-        assert!(
-            info[field].is_u64() && fields.iter().any(|name| name == field),
-            "{field}"
-        );
+    for field in ["blocks", "segments", "write_epoch", "synced_epoch", "synced_at_ms"] {
+        assert!(info[field].is_u64() && fields.iter().any(|name| name == field), "{field}");
     }
     let check = f.run(&["check", "FILE", "--json"]).done().object();
-    assert_eq!(
-        (&check["sound"], &check["damage"]),
-        (&json!(true), &json!([]))
-    );
+    assert_eq!((&check["sound"], &check["damage"]), (&json!(true), &json!([])));
     assert_eq!(check["sessions"], 8);
     let text = f.run(&["info", "FILE"]).done().out;
     assert!(text.contains(info["uuid"].as_str().unwrap()), "{text}");
-    assert!(
-        f.run(&["check", "FILE"])
-            .done()
-            .out
-            .contains("sound: 8 sessions")
-    );
+    assert!(f.run(&["check", "FILE"]).done().out.contains("sound: 8 sessions"));
 }
 
 #[test]
@@ -160,16 +123,10 @@ fn inspect_prints_the_layout_with_or_without_a_file() {
     assert_eq!(structures.len(), cloakroom::format::layout().len());
     for (shown, structure) in structures.iter().zip(cloakroom::format::layout()) {
         assert_eq!(shown["name"], structure.name);
-        assert_eq!(
-            shown["fields"].as_array().unwrap().len(),
-            structure.fields.len()
-        );
+        assert_eq!(shown["fields"].as_array().unwrap().len(), structure.fields.len());
         assert!(layout.contains(&format!("{}\n", structure.name)));
     }
-    let header = structures
-        .iter()
-        .find(|shown| shown["name"] == "static header")
-        .unwrap();
+    let header = structures.iter().find(|shown| shown["name"] == "static header").unwrap();
     let magic = json!({"offset": 0, "size": 16, "name": "magic"});
     assert_eq!(header["fields"][0], magic);
     assert_eq!(f.run(&["inspect", "FILE"]).code, Some(2));
@@ -184,9 +141,8 @@ fn damage_is_found_and_the_other_sessions_are_still_printed() {
         f.run(&["put", "FILE", id, value]).done();
     }
     let mut bytes = fs::read(&f.file).unwrap();
-    let places: Vec<usize> = (0..bytes.len() - 6)
-        .filter(|at| &bytes[*at..*at + 6] == b"second")
-        .collect();
+    let places: Vec<usize> =
+        (0..bytes.len() - 6).filter(|at| &bytes[*at..*at + 6] == b"second").collect();
     assert!(!places.is_empty());
     places.into_iter().for_each(|at| bytes[at] ^= 1);
     let damaged = f.dir.path().join("damaged");
@@ -206,10 +162,7 @@ fn damage_is_found_and_the_other_sessions_are_still_printed() {
         assert_eq!((ran.code, ran.objects().len()), (Some(1), 2));
         assert!(ran.err.contains("damaged"), "{ran:?}");
     }
-    assert!(
-        fs::read(&f.file).unwrap() == bytes,
-        "looking changed the file"
-    );
+    assert!(fs::read(&f.file).unwrap() == bytes, "looking changed the file");
     f.file = sound;
 }
 
@@ -221,39 +174,21 @@ fn damage_of_the_index_does_not_keep_a_dump_from_ending() {
     let damaged = f.dir.path().join("damaged");
     let sound = std::mem::replace(&mut f.file, damaged);
     // The control, root and table lines, the head of the segment, its entries.
-    for start in [
-        4096,
-        4160,
-        5120,
-        2 * 65536,
-        2 * 65536 + 512,
-        2 * 65536 + 4096,
-    ] {
+    for start in [4096, 4160, 5120, 2 * 65536, 2 * 65536 + 512, 2 * 65536 + 4096] {
         let mut bytes = bytes.clone();
-        bytes[start..start + 4]
-            .iter_mut()
-            .for_each(|byte| *byte ^= 0xff);
+        bytes[start..start + 4].iter_mut().for_each(|byte| *byte ^= 0xff);
         fs::write(&f.file, &bytes).unwrap();
         let options = cloakroom::Options::new();
         if let Ok(container) = cloakroom::ByteContainer::open_read_only(&f.file, options) {
             // First without the tool, which would print for ever.
-            assert!(
-                container.iter().take(100).count() < 100,
-                "no end at {start}"
-            );
+            assert!(container.iter().take(100).count() < 100, "no end at {start}");
         }
         for verb in ["dump", "ls", "check", "info"] {
             let ran = f.run(&[verb, "FILE"]);
             assert!(ran.code.is_some(), "{ran:?}");
-            assert_eq!(
-                ran.code == Some(0),
-                ran.err.is_empty() && !ran.out.contains("damage:")
-            );
+            assert_eq!(ran.code == Some(0), ran.err.is_empty() && !ran.out.contains("damage:"));
         }
-        assert!(
-            fs::read(&f.file).unwrap() == bytes,
-            "looking changed the file"
-        );
+        assert!(fs::read(&f.file).unwrap() == bytes, "looking changed the file");
     }
     f.file = sound;
 }

@@ -37,9 +37,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
 
 fn object(report: &Report) -> Object {
     let finding = |finding: &Finding| {
-        Object::new()
-            .number("offset", finding.offset)
-            .text("what", &finding.what)
+        Object::new().number("offset", finding.offset).text("what", &finding.what)
     };
     Object::new()
         .flag("sound", report.is_sound())

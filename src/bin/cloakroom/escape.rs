@@ -169,10 +169,7 @@ mod tests {
             let shown = visible(c.encode_utf8(&mut [0; 4])).into_owned();
             assert_eq!(shown.contains(c), !obeyed, "{code:x}");
             assert!(obeyed == shown.starts_with("\\u{"), "{code:x}");
-            assert_eq!(
-                visible_json(&format!("\"{c}\"")).contains(c),
-                !obeyed || c == '\n'
-            );
+            assert_eq!(visible_json(&format!("\"{c}\"")).contains(c), !obeyed || c == '\n');
         }
     }
 
@@ -180,10 +177,7 @@ mod tests {
     fn no_two_ids_look_the_same() {
         assert_eq!(visible_id(b"a\xffb\x1b[31m"), "a\\xffb\\u{1b}[31m");
         assert_eq!(visible_id(b"a\\xff"), "a\\\\xff");
-        assert_eq!(
-            visible_id("k\u{e4}se \u{202e}x".as_bytes()),
-            "k\u{e4}se \\u{202e}x"
-        );
+        assert_eq!(visible_id("k\u{e4}se \u{202e}x".as_bytes()), "k\u{e4}se \\u{202e}x");
     }
 
     #[test]
@@ -206,10 +200,7 @@ mod tests {
         let expected = "{\"\\u007f\\u009b\":\"\\u202e\\u001b \\\\u009b \u{e4} \\n\"}";
         assert_eq!(shown, expected);
         assert_eq!(unescaped(&shown), raw);
-        assert_eq!(
-            unescaped("\"\\u007F\\ud800\\u00e4\\u12\""),
-            "\"\u{7f}\\ud800\\u00e4\\u12\""
-        );
+        assert_eq!(unescaped("\"\\u007F\\ud800\\u00e4\\u12\""), "\"\u{7f}\\ud800\\u00e4\\u12\"");
     }
 
     #[test]

@@ -36,9 +36,6 @@ impl IdForm {
 
     /// The ids that the arguments stand for.
     pub(crate) fn parse_all(self, arguments: &[OsString]) -> Result<Vec<Vec<u8>>, Failure> {
-        arguments
-            .iter()
-            .map(|argument| self.parse(argument))
-            .collect()
+        arguments.iter().map(|argument| self.parse(argument)).collect()
     }
 }

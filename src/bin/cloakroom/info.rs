@@ -41,9 +41,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
 pub(crate) fn uuid(info: &Info) -> String {
     let digits = hex(&info.uuid);
     let parts = [0..8, 8..12, 12..16, 16..20, 20..32];
-    parts
-        .map(|part| digits.get(part).unwrap_or_default())
-        .join("-")
+    parts.map(|part| digits.get(part).unwrap_or_default()).join("-")
 }
 
 fn object(info: &Info) -> Object {
@@ -74,39 +72,24 @@ fn rows(info: &Info) -> Vec<(&'static str, String)> {
         ("uuid", uuid(info)),
         ("made", time(info.created_ms)),
         ("sessions", info.sessions.to_string()),
-        (
-            "size",
-            format!("{} in {}", size(info.length), count(info.blocks, "block")),
-        ),
+        ("size", format!("{} in {}", size(info.length), count(info.blocks, "block"))),
         ("index", count(info.segments.into(), "segment")),
-        (
-            "epochs",
-            format!("{} written, {} synced", info.write_epoch, info.synced_epoch),
-        ),
+        ("epochs", format!("{} written, {} synced", info.write_epoch, info.synced_epoch)),
     ];
     if info.synced_at_ms > 0 {
         rows.push(("synced", time(info.synced_at_ms)));
     }
     if compatible != 0 || read_only != 0 {
-        rows.push((
-            "features",
-            format!("{compatible:#x} compatible, {read_only:#x} read-only"),
-        ));
+        rows.push(("features", format!("{compatible:#x} compatible, {read_only:#x} read-only")));
     }
     if let Some(pid) = info.lock_holder {
         rows.push(("writer", format!("process {pid} holds the lock")));
     }
     if info.splitting {
-        rows.push((
-            "note",
-            "a segment is being split; the next writer finishes that".into(),
-        ));
+        rows.push(("note", "a segment is being split; the next writer finishes that".into()));
     }
     if info.rebuilding {
-        rows.push((
-            "note",
-            "free space is still being counted after a crash".into(),
-        ));
+        rows.push(("note", "free space is still being counted after a crash".into()));
     }
     if info.suspect_sync {
         rows.push(("note", "a sync failed; the next one makes up for it".into()));

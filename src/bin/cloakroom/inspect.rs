@@ -50,19 +50,14 @@ fn object(structure: &Structure) -> Object {
             .number("size", field.size as u64)
             .text("name", field.name)
     });
-    Object::new()
-        .text("name", structure.name)
-        .array("fields", fields)
+    Object::new().text("name", structure.name).array("fields", fields)
 }
 
 fn print(structure: &Structure, out: &mut Output) -> Result<(), Failure> {
     out.line(structure.name)?;
     out.line("  offset   size  field")?;
     for field in structure.fields {
-        out.line(&format!(
-            "  {:>6}  {:>5}  {}",
-            field.offset, field.size, field.name
-        ))?;
+        out.line(&format!("  {:>6}  {:>5}  {}", field.offset, field.size, field.name))?;
     }
     Ok(())
 }

@@ -37,9 +37,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
     }
     let now_ms = now_ms();
     out.line(&row("CREATED", "SAVED", "LEFT", "SIZE", "VERSION", "ID"))?;
-    dump::each(&container, out, |out, id, session| {
-        out.line(&session_row(id, session, now_ms))
-    })
+    dump::each(&container, out, |out, id, session| out.line(&session_row(id, session, now_ms)))
 }
 
 fn session_row(id: &[u8], session: &Session<Vec<u8>>, now_ms: u64) -> String {

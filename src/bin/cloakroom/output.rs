@@ -30,11 +30,7 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn new(form: Form) -> Output {
-        Output {
-            stream: BufWriter::with_capacity(1 << 16, io::stdout()),
-            form,
-            closed: false,
-        }
+        Output { stream: BufWriter::with_capacity(1 << 16, io::stdout()), form, closed: false }
     }
 
     /// Whether `--json` was asked for.
@@ -114,9 +110,7 @@ pub(crate) struct Object {
 
 impl Object {
     pub(crate) fn new() -> Object {
-        Object {
-            text: String::from("{"),
-        }
+        Object { text: String::from("{") }
     }
 
     /// The fields that everything about a session starts with: `id` (or
@@ -217,19 +211,13 @@ mod tests {
             .flag("c", true)
             .array("d", [Object::new(), Object::new().number("e", 1)])
             .finish();
-        assert_eq!(
-            object,
-            r#"{"a":"\"\\\n\t\u0001x","b":null,"c":true,"d":[{},{"e":1}]}"#
-        );
+        assert_eq!(object, r#"{"a":"\"\\\n\t\u0001x","b":null,"c":true,"d":[{},{"e":1}]}"#);
         assert!(json_of(object.as_bytes()).is_some());
     }
 
     #[test]
     fn ids_and_values_that_are_no_text_are_printed_as_hexadecimal() {
-        assert_eq!(
-            Object::new().id(b"a").value(b"[1, 2]").finish(),
-            r#"{"id":"a","value":[1,2]}"#
-        );
+        assert_eq!(Object::new().id(b"a").value(b"[1, 2]").finish(), r#"{"id":"a","value":[1,2]}"#);
         let bytes = Object::new().id(b"\xff").value(b"[1,").finish();
         assert_eq!(bytes, r#"{"id_hex":"ff","value_hex":"5b312c"}"#);
     }

@@ -52,15 +52,10 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
 
 fn from_stdin() -> Result<String, Failure> {
     let mut bytes = Vec::new();
-    let read = io::stdin()
-        .lock()
-        .take(INPUT_MAX + 1)
-        .read_to_end(&mut bytes);
+    let read = io::stdin().lock().take(INPUT_MAX + 1).read_to_end(&mut bytes);
     read.map_err(|error| Failure::Stream("read standard input", error))?;
     if bytes.len() as u64 > INPUT_MAX {
-        return Err(Failure::Input(format!(
-            "standard input is longer than {INPUT_MAX} bytes"
-        )));
+        return Err(Failure::Input(format!("standard input is longer than {INPUT_MAX} bytes")));
     }
     String::from_utf8(bytes).map_err(|_| Failure::Input("standard input is not UTF-8".into()))
 }

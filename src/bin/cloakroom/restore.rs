@@ -58,10 +58,7 @@ fn restore(
     let mut bytes = Vec::new();
     for number in 1_u64.. {
         bytes.clear();
-        let read = input
-            .by_ref()
-            .take(LINE_MAX as u64 + 1)
-            .read_until(b'\n', &mut bytes);
+        let read = input.by_ref().take(LINE_MAX as u64 + 1).read_until(b'\n', &mut bytes);
         if read.map_err(|error| Failure::Stream("read standard input", error))? == 0 {
             break;
         }
@@ -104,19 +101,13 @@ impl Line {
                 None => fields.bytes("id_hex")?.ok_or("neither `id` nor `id_hex`")?,
             },
             times: Times {
-                created_ms: fields
-                    .take("created_ms", "a number")?
-                    .ok_or("no `created_ms`")?,
-                saved_ms: fields
-                    .take("saved_ms", "a number")?
-                    .ok_or("no `saved_ms`")?,
+                created_ms: fields.take("created_ms", "a number")?.ok_or("no `created_ms`")?,
+                saved_ms: fields.take("saved_ms", "a number")?.ok_or("no `saved_ms`")?,
                 deadline_ms: fields.take("deadline_ms", "a number or null")?.flatten(),
             },
             value: match fields.take::<&RawValue>("value", "JSON")? {
                 Some(value) => unescaped(value.get()).into_bytes(),
-                None => fields
-                    .bytes("value_hex")?
-                    .ok_or("neither `value` nor `value_hex`")?,
+                None => fields.bytes("value_hex")?.ok_or("neither `value` nor `value_hex`")?,
             },
         };
         // Any text will do: nothing is made of it.
@@ -140,9 +131,7 @@ impl<'a> Fields<'a> {
         };
         let (_, value) = self.0.swap_remove(index);
         let value = serde_json::from_str(value.get());
-        value
-            .map(Some)
-            .map_err(|_| format!("`{name}` is not {kind}"))
+        value.map(Some).map_err(|_| format!("`{name}` is not {kind}"))
     }
 
     fn bytes(&mut self, name: &str) -> Result<Option<Vec<u8>>, String> {
@@ -150,9 +139,7 @@ impl<'a> Fields<'a> {
             return Ok(None);
         };
         let bytes = unhex(digits.as_bytes());
-        bytes
-            .map(Some)
-            .ok_or_else(|| format!("`{name}` is not hexadecimal"))
+        bytes.map(Some).ok_or_else(|| format!("`{name}` is not hexadecimal"))
     }
 }
 
@@ -190,21 +177,10 @@ mod tests {
 
     #[test]
     fn a_line_of_a_dump_is_understood() {
-        let times = Times {
-            created_ms: 1,
-            saved_ms: 2,
-            deadline_ms: Some(3),
-        };
-        let line = Line {
-            id: b"a".into(),
-            times,
-            value: b"[\"\x7f\"]".into(),
-        };
+        let times = Times { created_ms: 1, saved_ms: 2, deadline_ms: Some(3) };
+        let line = Line { id: b"a".into(), times, value: b"[\"\x7f\"]".into() };
         let text = r#"{"id":"a","version":"0","created_ms":1,"saved_ms":2,"deadline_ms":3,"#;
-        assert_eq!(
-            parse(&format!("{text}\"value\":[\"\\u007f\"]}}\n")),
-            Ok(Some(line))
-        );
+        assert_eq!(parse(&format!("{text}\"value\":[\"\\u007f\"]}}\n")), Ok(Some(line)));
         let text = r#"{"id_hex":"ff","created_ms":1,"saved_ms":2,"value_hex":"00"}"#;
         let line = parse(text).map(|line| line.map(|line| (line.id, line.value)));
         assert_eq!(line, Ok(Some((vec![255], vec![0]))));
@@ -221,18 +197,9 @@ mod tests {
             (r#"{"id":7}"#, "`id` is not text"),
             (r#"{"id_hex":"7"}"#, "`id_hex` is not hexadecimal"),
             (r#"{"id":"a","saved_ms":1}"#, "no `created_ms`"),
-            (
-                r#"{"id":"a","created_ms":-1}"#,
-                "`created_ms` is not a number",
-            ),
-            (
-                r#"{"id":"a","created_ms":1.5}"#,
-                "`created_ms` is not a number",
-            ),
-            (
-                r#"{"id":"a","created_ms":1,"saved_ms":1}"#,
-                "neither `value` nor `value_hex`",
-            ),
+            (r#"{"id":"a","created_ms":-1}"#, "`created_ms` is not a number"),
+            (r#"{"id":"a","created_ms":1.5}"#, "`created_ms` is not a number"),
+            (r#"{"id":"a","created_ms":1,"saved_ms":1}"#, "neither `value` nor `value_hex`"),
         ];
         for (text, why) in cases {
             assert_eq!(parse(text), Err(why.to_owned()), "{text}");

@@ -42,11 +42,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
     if out.is_json() {
         let results = ids.iter().zip(&removed);
         let results = results.map(|(id, removed)| Object::new().id(id).flag("removed", *removed));
-        out.object(
-            Object::new()
-                .number("removed", count as u64)
-                .array("ids", results),
-        )?;
+        out.object(Object::new().number("removed", count as u64).array("ids", results))?;
     }
     for (id, removed) in ids.iter().zip(&removed) {
         if !removed {

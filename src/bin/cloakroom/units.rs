@@ -8,9 +8,7 @@ const DAY_S: u64 = 86_400;
 
 /// The time now, in milliseconds since 1970.
 pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -34,11 +32,7 @@ fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     (year, month, day)
 }
@@ -111,10 +105,7 @@ mod tests {
             let next_day = (year, month) == (previous.0, previous.1) && day == previous.2 + 1;
             let next_month = day == 1 && month == previous.1 + 1 && previous.2 >= 28;
             let next_year = (month, day) == (1, 1) && year == previous.0 + 1 && previous.1 == 12;
-            assert!(
-                next_day || next_month || next_year,
-                "{days}: {year}-{month}-{day}"
-            );
+            assert!(next_day || next_month || next_year, "{days}: {year}-{month}-{day}");
             previous = (year, month, day);
         }
         assert_eq!(civil_from_days(146_097), (2370, 1, 1));
@@ -122,12 +113,7 @@ mod tests {
 
     #[test]
     fn sizes_and_spans_have_one_unit() {
-        let sizes = [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1.0 KiB"),
-            (1_048_575, "1.0 MiB"),
-        ];
+        let sizes = [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1_048_575, "1.0 MiB")];
         for (bytes, text) in sizes {
             assert_eq!(size(bytes), text);
         }
@@ -137,9 +123,6 @@ mod tests {
         assert_eq!(left(Some(59_999), 0), "59 s");
         assert_eq!(left(Some(3_600_000), 1), "59 min");
         assert_eq!(left(Some(u64::MAX), 0), "213503982334 d");
-        assert_eq!(
-            (count(1, "note"), count(0, "note")),
-            ("1 note".into(), "0 notes".into())
-        );
+        assert_eq!((count(1, "note"), count(0, "note")), ("1 note".into(), "0 notes".into()));
     }
 }
