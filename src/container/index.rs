@@ -219,6 +219,36 @@ impl Index {
         fetch: usize,
         look: &mut impl FnMut(u64, &Line) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
+        let mut step = steps.start;
+        let mut fetch = fetch;
+        // From a map line by line at first: most probes end at their first line.
+        while fetch == 1 && step < steps.end {
+            let offset = segment + entry_offset((first + step) % ENTRIES);
+            let line = self.source.line(offset).map_err(reading)?;
+            let line = line.ok_or_else(|| Error::damaged(offset, DamageKind::SegmentTable))?;
+            if look(offset, &line).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            step += 1;
+            if step >= FIRST_FETCH as u32 {
+                fetch = FIRST_FETCH;
+            }
+        }
+        if step >= steps.end {
+            return Ok(ControlFlow::Continue(()));
+        }
+        self.probe_far(segment, first, step..steps.end, fetch, look)
+    }
+
+    /// Goes on with a probe, fetching several lines at once.
+    fn probe_far(
+        &self,
+        segment: u64,
+        first: u32,
+        steps: std::ops::Range<u32>,
+        fetch: usize,
+        look: &mut impl FnMut(u64, &Line) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>> {
         let mut buffer = [0; FETCH_MAX * LINE_SIZE];
         let mut step = steps.start;
         let mut fetch = fetch;

@@ -27,6 +27,11 @@ const SLEEP_MIN: Duration = Duration::from_micros(20);
 const SLEEP_MAX: Duration = Duration::from_millis(1);
 /// Bytes of the control page that every lock acquisition reads: five lines.
 const CONTROL_LEN: usize = (place::VIEWS - place::CONTROL) as usize + LINE_SIZE;
+/// The same with the heads of the free lists, for handles that read by system
+/// calls: one call more would cost them more than some bytes more.
+const CONTROL_AND_LISTS_LEN: usize = (place::TABLE - place::CONTROL) as usize;
+const LISTS: Span =
+    Span { offset: (place::LISTS - place::CONTROL) as usize, size: LIST_LINES * LINE_SIZE };
 
 /// How an operation under the lock ended.
 #[derive(Debug)]
@@ -198,8 +203,12 @@ fn thread_number() -> u64 {
 impl<'a> Writer<'a> {
     fn begin(file: &'a OpenFile, held: Held<'a>, len: u64, attempt: u32) -> Result<Writer<'a>> {
         let seal = file.records.index.seal;
-        let mut page = [0; CONTROL_LEN];
-        if !file.records.index.source.read(&mut page, place::CONTROL).map_err(reading)? {
+        let source = &file.records.index.source;
+        let with_lists = !source.is_mapped();
+        let mut page = [0; CONTROL_AND_LISTS_LEN];
+        let len_read = if with_lists { CONTROL_AND_LISTS_LEN } else { CONTROL_LEN };
+        let part = page.get_mut(..len_read).unwrap_or(&mut []);
+        if !source.read(part, place::CONTROL).map_err(reading)? {
             return Err(Error::damaged(place::CONTROL, DamageKind::ControlLine));
         }
         let line = |offset: u64| -> Line {
@@ -218,7 +227,9 @@ impl<'a> Writer<'a> {
             control,
             root,
             pass: Pass::decode(&line(place::PASS), place::PASS, seal, control.generation),
-            lists: None,
+            lists: with_lists.then(|| {
+                ListHeads::decode(LISTS.slice(&page).unwrap_or(&[]), place::LISTS, seal)
+            }),
             // Words reach no further, however long the file is.
             blocks: (len / BLOCK_SIZE).min(BLOCK_COUNT_MAX) as u32,
             attempt,
