@@ -76,6 +76,10 @@ impl Spares {
         Some(self.extents.remove(index).1)
     }
 
+    fn has(&self, class: Class, generation: u64) -> bool {
+        self.generation == generation && self.extents.iter().any(|(other, _)| *other == class)
+    }
+
     /// They are of no use any more: another generation has begun.
     pub(crate) fn forget(&mut self) {
         self.extents.clear();
@@ -126,6 +130,12 @@ impl Writer<'_> {
             Attempt::Done(block) => self.first_extent(block, class).map(Attempt::Done),
             Attempt::Sync => Ok(Attempt::Sync),
         }
+    }
+
+    /// Whether this handle has an extent of the class to spare.
+    pub(crate) fn has_spare(&self, class: Option<Class>) -> bool {
+        let generation = self.control.generation;
+        class.is_some_and(|class| self.local_ref().spares.has(class, generation))
     }
 
     /// An extent of a block with room, or of an empty block.

@@ -227,9 +227,8 @@ impl<'a> Writer<'a> {
             control,
             root,
             pass: Pass::decode(&line(place::PASS), place::PASS, seal, control.generation),
-            lists: with_lists.then(|| {
-                ListHeads::decode(LISTS.slice(&page).unwrap_or(&[]), place::LISTS, seal)
-            }),
+            lists: with_lists
+                .then(|| ListHeads::decode(LISTS.slice(&page).unwrap_or(&[]), place::LISTS, seal)),
             // Words reach no further, however long the file is.
             blocks: (len / BLOCK_SIZE).min(BLOCK_COUNT_MAX) as u32,
             attempt,
