@@ -110,9 +110,14 @@ impl Rounds {
     }
 }
 
-/// The middle of `numbers`; not a number if there are none.
+/// The middle of `numbers`, or the mean of the two there; not a number if there
+/// are none.
 pub(crate) fn median(numbers: &[f64]) -> f64 {
-    percentile(numbers, 0.5)
+    let mut sorted = numbers.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let half = sorted.len() / 2;
+    let middle = sorted.len().saturating_sub(1) / 2..=half;
+    sorted.get(middle).map_or(f64::NAN, mean)
 }
 
 /// The number that this share of `numbers` does not exceed.

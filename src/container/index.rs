@@ -6,7 +6,8 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::source::Source;
 use crate::error::{DamageKind, Error, Result};
@@ -35,20 +36,42 @@ pub(crate) const DIRECTORY_MARK: u32 = 1 << 31;
 /// The first part of the segment table as far as it was read: the raw entries,
 /// checked whenever they are used. Entries of segments that count never change.
 #[derive(Debug)]
-pub(crate) struct TableCache([AtomicU64; place::TABLE_LEN as usize]);
+pub(crate) struct TableCache {
+    first: [AtomicU64; place::TABLE_LEN as usize],
+    /// Blocks of many more segments, once the handle has proved to live long: the
+    /// blocks themselves, checked when they were entered.
+    far: OnceLock<Box<[AtomicU32]>>,
+}
+
+/// Segments whose blocks a long-lived handle remembers: 32 KiB.
+const FAR_LEN: usize = 8192;
 
 impl TableCache {
     pub(crate) fn new() -> TableCache {
-        TableCache(std::array::from_fn(|_| AtomicU64::new(0)))
+        TableCache { first: std::array::from_fn(|_| AtomicU64::new(0)), far: OnceLock::new() }
     }
 
     fn get(&self, number: u32, seal: Seal) -> Option<u32> {
-        let raw = self.0.get(number as usize)?.load(Ordering::Relaxed);
+        let raw = self.first.get(number as usize)?.load(Ordering::Relaxed);
         decode_table_entry(&raw.to_le_bytes(), number, seal)
     }
 
+    /// The block of a segment that was entered by `set_far`.
+    #[inline]
+    fn get_far(&self, number: u32) -> Option<u32> {
+        let block = self.far.get()?.get(number as usize)?.load(Ordering::Relaxed);
+        (block != 0).then_some(block)
+    }
+
+    fn set_far(&self, number: u32, block: u32) {
+        let far = self.far.get_or_init(|| (0..FAR_LEN).map(|_| AtomicU32::new(0)).collect());
+        if let Some(place) = far.get(number as usize) {
+            place.store(block, Ordering::Relaxed);
+        }
+    }
+
     fn set(&self, number: u32, block: u32, seal: Seal) {
-        if let Some(place) = self.0.get(number as usize) {
+        if let Some(place) = self.first.get(number as usize) {
             let raw = u64::from_le_bytes(encode_table_entry(block, number, seal));
             place.store(raw, Ordering::Relaxed);
         }
@@ -57,7 +80,7 @@ impl TableCache {
     /// Remembers the entries of the segments that count.
     fn fill(&self, table: &[u8], segments: u32) {
         let (entries, _) = table.as_chunks::<{ TABLE_ENTRY_SIZE as usize }>();
-        for (place, entry) in self.0.iter().zip(entries).take(segments as usize) {
+        for (place, entry) in self.first.iter().zip(entries).take(segments as usize) {
             place.store(u64::from_le_bytes(*entry), Ordering::Relaxed);
         }
     }
@@ -123,6 +146,9 @@ impl Index {
     /// Offset of the segment with this number, which counts or is being filled.
     #[inline]
     pub(crate) fn segment(&self, number: u32, root: &Root) -> Result<u64> {
+        if let Some(block) = self.table.get_far(number) {
+            return Ok(u64::from(block) * BLOCK_SIZE);
+        }
         let cached = self.table.get(number, self.seal);
         let block = match cached {
             // The file reached that far when the table was read.
@@ -131,6 +157,9 @@ impl Index {
         };
         if cached.is_none() && number < root.segments {
             self.table.set(number, block, self.seal);
+        }
+        if number < root.segments && self.source.is_mapped() {
+            self.table.set_far(number, block);
         }
         Ok(u64::from(block) * BLOCK_SIZE)
     }

@@ -55,9 +55,10 @@ impl Records {
         let source = &self.index.source;
         let largest = self.classes.largest_size();
         let len = match class {
-            // One system call fetches an extent whole, whatever of it is used.
-            Some(class) if !source.is_mapped() => self.classes.size(class),
-            _ => {
+            // The extent whole, whatever of it is used: by one system call, or from
+            // a map without waiting for the line that says how long the record is.
+            Some(class) => self.classes.size(class),
+            None => {
                 let mut head = [0; LINE_SIZE];
                 if source.read_some(&mut head, offset).map_err(reading)? < HEAD_LEN {
                     return Ok(false);

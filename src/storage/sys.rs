@@ -69,6 +69,9 @@ impl ReadMap for FileMap {
         if end > self.raw.len() || !start.is_multiple_of(WORD) {
             return false;
         }
+        if bytes.len() >= PREFETCH_LEN_MIN {
+            prefetch(self.raw.as_ptr().wrapping_add(start), bytes.len());
+        }
         let mut at = self.raw.as_ptr().wrapping_add(start).cast::<AtomicU64>();
         let (words, tail) = bytes.as_chunks_mut::<WORD>();
         for word in words {
@@ -148,6 +151,23 @@ pub(super) fn replace(file: &File, other: &File) -> io::Result<()> {
     // SAFETY: both descriptors are open, and stay owned by their files.
     let done = unsafe { libc::dup2(AsRawFd::as_raw_fd(other), AsRawFd::as_raw_fd(file)) };
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Bytes from which on it pays to ask for all cache lines before the first is
+/// waited for: single words come too slowly for the processor to run ahead.
+const PREFETCH_LEN_MIN: usize = 256;
+
+/// Asks for the cache lines of a range. A hint: it reads nothing.
+#[inline]
+fn prefetch(from: *const u8, len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for offset in (0..len).step_by(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch of any address is harmless; SSE is part of x86_64.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(offset).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (from, len);
 }
 
 /// The process's id as last asked for; 0 is unknown.
