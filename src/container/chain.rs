@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::open_file::OpenFile;
+use super::options::Options;
 use crate::error::{Error, ReadOnly, Result};
 
 /// A file and, once it was replaced under its name or this process was forked,
@@ -37,7 +38,10 @@ impl Chain {
         if chain.file.storage().process_id() == chain.file.process_id {
             return Ok(&chain.file);
         }
-        chain.reopen()?;
+        let mut options = chain.file.options.clone();
+        // The thread that synced is the parent's.
+        options.background_sync = false;
+        chain.reopen_with(options)?;
         // The inherited description holds the parent's locks for as long as this
         // child has it open, even when the parent is dead.
         chain.file.storage().abandon();
@@ -46,13 +50,17 @@ impl Chain {
 
     /// Opens the name anew, for this and all later operations.
     pub(super) fn reopen(&self) -> Result<()> {
+        self.reopen_with(self.file.options.clone())
+    }
+
+    fn reopen_with(&self, options: Options) -> Result<()> {
         let file = &self.file;
         let reopened = file.storage().reopen().map_err(|source| Error::io("open anew", source))?;
         let Some(storage) = reopened else {
             return Err(Error::io("open anew", std::io::ErrorKind::NotFound.into()));
         };
         let read_only = file.read_only.filter(|why| !matches!(why, ReadOnly::Features(_)));
-        let next = OpenFile::new(storage, file.options.clone(), file.path.clone(), read_only)?;
+        let next = OpenFile::new(storage, options, file.path.clone(), read_only)?;
         // If another thread was faster, its file is as good.
         let _ = self.next.set(Box::new(Chain::new(next)));
         Ok(())

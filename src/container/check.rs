@@ -257,7 +257,7 @@ impl Walk<'_> {
         offset: u64,
         settled: bool,
     ) -> Result<Option<Findings>> {
-        let mut findings = Findings::default();
+        let mut findings = Findings { offset, ..Findings::default() };
         let hit = self.file.records.index.find(entry.tag, segment)?;
         if hit.is_none_or(|hit| hit.offset != offset) {
             findings.damage.push("a probe for this entry does not come to it; it is not found");
@@ -291,12 +291,15 @@ impl Walk<'_> {
     /// took its place since the last crash.
     fn unreadable(&self, entry: &Entry, index: usize, findings: &mut Findings) {
         match index {
-            0 if self.control.is_durable(entry.epoch)
-                && (entry.old == entry.cur || entry.epoch >= self.control.recovered_epoch) =>
-            {
+            0 if self.control.newest_is_durable(entry) => {
                 findings.damage.push("a session's record does not match its entry; it is lost");
             }
-            0 => findings.notes.push("a version that a crash took; the one before it serves"),
+            0 => findings
+                .notes
+                .push("a version that a crash took; the one before it serves, if there is one"),
+            _ if self.control.is_durable(entry.epoch) => {
+                findings.notes.push("a superseded version cannot be read; nobody needs it");
+            }
             _ if entry.epoch < self.control.recovered_epoch || self.crashed => {
                 findings.notes.push("an older version that a crash took");
             }
@@ -305,7 +308,7 @@ impl Walk<'_> {
     }
 
     fn count(&mut self, entry: &Entry, tally: &mut Tally, findings: Findings) -> Result<()> {
-        let place = findings.readable.first().and_then(|(word, _)| word.offset()).unwrap_or(0);
+        let place = findings.offset;
         for what in findings.damage {
             self.report.add_damage(place, what);
         }
@@ -339,6 +342,8 @@ impl Walk<'_> {
 
 #[derive(Debug, Default)]
 struct Findings {
+    /// Where the entry lies.
+    offset: u64,
     damage: Vec<&'static str>,
     notes: Vec<&'static str>,
     readable: Vec<(Word, super::records::Readable)>,

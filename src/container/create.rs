@@ -97,6 +97,7 @@ fn write_control_page(storage: &dyn Storage, header: &Header, more: bool) -> Res
         synced_epoch: FIRST_EPOCH - 1,
         generation: FIRST_EPOCH,
         recovered_epoch: 0,
+        settled_epoch: 0,
         synced_at_ms: storage.now_ms(),
         failures: 0,
         suspect: false,

@@ -38,6 +38,10 @@ impl Writer<'_> {
 
     /// Goes on with the pass by about `lines` lines.
     pub(crate) fn advance_pass(&mut self, lines: u32) -> Result<()> {
+        if self.control.suspect {
+            // Entries cannot be trimmed now.
+            return Ok(());
+        }
         let mut left = u64::from(lines);
         let mut pass = self.pass;
         let begun = pass;
@@ -92,6 +96,12 @@ impl Writer<'_> {
             self.mark_whole((segment / BLOCK_SIZE) as u32, Use::Segment, number)?;
         }
         let count = count.min(ENTRIES - first).min(CHUNK);
+        // What a cut took is dropped from the entries for good: only then can the next
+        // recovery tell it from damage.
+        if !self.trim_lines(number, first, count)? {
+            // Another time, when the split is over.
+            return Ok(u64::MAX);
+        }
         for entry in self.sessions_in(number, first, count)? {
             self.mark_entry(&entry.1)?;
         }

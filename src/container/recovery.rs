@@ -26,7 +26,7 @@ use siphasher::sip::SipHasher24;
 
 use super::writer::Writer;
 use crate::error::{DamageKind, Error, Result};
-use crate::format::control::{Control, EPOCH_MAX, Pass, Phase, RECOVERY_LEAP, Root};
+use crate::format::control::{Control, EPOCH_MAX, Pass, Phase, RECOVERY_LEAP, Root, Stage};
 use crate::format::place;
 use crate::storage::View;
 
@@ -58,10 +58,18 @@ impl Writer<'_> {
         if epoch >= EPOCH_MAX {
             return Err(Error::damaged(place::CONTROL, DamageKind::ControlLine));
         }
+        // Where the pass has been over everything since the last recovery, nothing
+        // that an earlier cut took is named any more.
+        let settled_epoch = if self.pass.stage == Stage::Done {
+            self.control.synced_epoch
+        } else {
+            self.control.settled_epoch
+        };
         self.set_control(Control {
             write_epoch: epoch,
             generation: epoch,
             recovered_epoch: epoch,
+            settled_epoch,
             suspect: doubtful,
             ..self.control
         })?;

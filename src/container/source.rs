@@ -1,7 +1,7 @@
 //! The one seam through which the container's bytes are read.
 //!
 //! A young handle reads by system calls; one that has proved to live long reads
-//! through a read-only map (DESIGN: a page fault costs a fresh process more than
+//! through a read-only map (a page fault costs a fresh process more than
 //! a call, a mapped load costs a server less than half of one). Nothing is ever
 //! borrowed from a map: bytes are copied out and checked by whoever asked. No
 //! length is believed that the file system did not confirm (invariant 19).

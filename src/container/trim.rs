@@ -22,6 +22,8 @@ pub(crate) struct Trimmed {
     /// Superseded versions that only a sync would let go of take more than a
     /// quarter of what the live ones take.
     pub(crate) sync_would_free_much: bool,
+    /// An entry could not be written, for want of room in its mirror.
+    pub(crate) left_out: bool,
     /// Lines looked at.
     pub(crate) lines: u32,
     /// Bytes of all extents named in them afterwards.
@@ -88,6 +90,19 @@ impl Writer<'_> {
             first = end;
         }
         Ok(())
+    }
+
+    /// Trims some lines of a segment, all in one page or in two. False if one had to
+    /// be left out.
+    pub(crate) fn trim_lines(&mut self, number: u32, first: u32, count: u32) -> Result<bool> {
+        let mut trimmed = Trimmed::default();
+        let middle = page_end(first).min(first + count);
+        for (from, to) in [(first, middle), (middle, first + count)] {
+            if from < to {
+                self.trim_page(number, from, to - from, &mut trimmed)?;
+            }
+        }
+        Ok(!trimmed.left_out)
     }
 
     /// Trims the entries of one page: one write for all of them, then what they
@@ -192,7 +207,10 @@ impl Writer<'_> {
         if spots.counts.hit.is_none_or(|hit| hit.offset != change.offset) {
             return Ok(());
         }
-        let Some(lines) = spots.lines() else { return Ok(()) };
+        let Some(lines) = spots.lines() else {
+            trimmed.left_out = true;
+            return Ok(());
+        };
         let slot = self.slot_after(change);
         self.put(&lines, &slot)?;
         self.settle(change, trimmed)

@@ -66,11 +66,14 @@ impl Entry {
 
 impl Control {
     /// Whether no power cut can have taken the entry's newest version: it is
-    /// durable by its epoch, and was published after the last recovery or is
-    /// marked as known durable. If it cannot be read, it is damaged.
+    /// durable by its epoch, and was published after the last recovery, or was
+    /// durable before it, or is marked as known durable. If it cannot be read, it
+    /// is damaged.
     pub(crate) fn newest_is_durable(&self, entry: &Entry) -> bool {
         self.is_durable(entry.epoch)
-            && (entry.old == entry.cur || entry.epoch >= self.recovered_epoch)
+            && (entry.old == entry.cur
+                || entry.epoch >= self.recovered_epoch
+                || entry.epoch <= self.settled_epoch)
     }
 }
 
@@ -98,6 +101,10 @@ impl Writer<'_> {
             clean.mid = keep(1, entry.mid);
             clean.old = keep(2, entry.old);
             return Ok(clean);
+        }
+        if self.control.newest_is_durable(entry) {
+            // No cut took it: it is damage, and stays so until it is overwritten.
+            return Ok(*entry);
         }
         let newest = (0..good.len()).find(|index| matches!(good.get(*index), Some(Some(_))));
         let readable = newest.and_then(|index| good.get(index)?.as_ref());

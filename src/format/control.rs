@@ -28,7 +28,8 @@ pub(super) mod control_line {
     pub(crate) const SYNCED_AT: Span = RECOVERED.then(8);
     pub(crate) const FAILURES: Span = SYNCED_AT.then(4);
     pub(crate) const STATE: Span = FAILURES.then(4);
-    pub(crate) const RESERVED: Span = STATE.then(12);
+    pub(crate) const SETTLED: Span = STATE.then(8);
+    pub(crate) const RESERVED: Span = SETTLED.then(4);
     const _: () = assert!(RESERVED.end() == LINE_CHECK.offset);
 }
 
@@ -48,6 +49,9 @@ pub(crate) struct Control {
     pub(crate) generation: u64,
     /// Entries of earlier epochs may name records that a power cut took.
     pub(crate) recovered_epoch: u64,
+    /// What was durable before the last recovery, as far as the pass has not come
+    /// to its end since: no cut took a version of this epoch or an earlier one.
+    pub(crate) settled_epoch: u64,
     /// When `synced_epoch` last rose, milliseconds since 1970.
     pub(crate) synced_at_ms: u64,
     /// Number of failed syncs, to void those in flight.
@@ -69,6 +73,7 @@ impl Control {
             synced_epoch: field::SYNCED.get(line),
             generation: field::GENERATION.get(line),
             recovered_epoch: field::RECOVERED.get(line),
+            settled_epoch: field::SETTLED.get(line),
             synced_at_ms: field::SYNCED_AT.get(line),
             failures: field::FAILURES.get32(line),
             suspect: field::STATE.get(line) & STATE_SUSPECT != 0,
@@ -78,6 +83,7 @@ impl Control {
         let rules = control.synced_epoch < control.write_epoch
             && control.generation <= control.write_epoch
             && control.recovered_epoch <= control.write_epoch
+            && control.settled_epoch < control.write_epoch
             && control.write_epoch < EPOCH_MAX;
         (seal.fits(line, offset) && rules).then_some(control)
     }
@@ -90,6 +96,7 @@ impl Control {
         field::GENERATION.put(&mut line, self.generation);
         field::RECOVERED.put(&mut line, self.recovered_epoch);
         field::SYNCED_AT.put(&mut line, self.synced_at_ms);
+        field::SETTLED.put(&mut line, self.settled_epoch);
         field::FAILURES.put(&mut line, self.failures.into());
         let suspect = if self.suspect { STATE_SUSPECT } else { 0 };
         let syncing = if self.syncing { STATE_SYNCING } else { 0 };

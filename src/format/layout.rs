@@ -147,6 +147,7 @@ const LAYOUT: &[Structure] = &[
             field("synced_at", control_line::SYNCED_AT),
             field("failures", control_line::FAILURES),
             field("state", control_line::STATE),
+            field("settled_epoch", control_line::SETTLED),
             field("reserved", control_line::RESERVED),
             CHECK,
         ],

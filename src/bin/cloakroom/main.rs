@@ -121,7 +121,14 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => {
             out.complain(&failure.to_string());
-            ExitCode::from(2)
+            match failure {
+                Failure::Container(error)
+                    if matches!(error.kind(), cloakroom::ErrorKind::Damaged(_)) =>
+                {
+                    LACKING
+                }
+                _ => ExitCode::from(2),
+            }
         }
     }
 }
