@@ -207,7 +207,8 @@ impl Writer<'_> {
     fn complete_block(&mut self, pass: &mut Pass) -> Result<u64> {
         let block = pass.position.max(1) as u32;
         if block >= self.blocks {
-            *pass = Pass { stage: Stage::Done, position: 0, ..*pass };
+            let epoch = self.control.write_epoch;
+            *pass = Pass { stage: Stage::Done, position: 0, epoch, ..*pass };
             return Ok(1);
         }
         let generation = self.control.generation;

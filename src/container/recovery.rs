@@ -58,13 +58,11 @@ impl Writer<'_> {
         if epoch >= EPOCH_MAX {
             return Err(Error::damaged(place::CONTROL, DamageKind::ControlLine));
         }
-        // Where the pass has been over everything since the last recovery, nothing
-        // that an earlier cut took is named any more.
-        let settled_epoch = if self.pass.stage == Stage::Done {
-            self.control.synced_epoch
-        } else {
-            self.control.settled_epoch
-        };
+        // Where the pass has been over everything since the last recovery, and what
+        // it wrote is durable, nothing that an earlier cut took is named any more.
+        let passed = self.pass.stage == Stage::Done && self.control.is_durable(self.pass.epoch);
+        let settled_epoch =
+            if passed { self.control.synced_epoch } else { self.control.settled_epoch };
         self.set_control(Control {
             write_epoch: epoch,
             generation: epoch,

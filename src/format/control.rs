@@ -262,8 +262,9 @@ pub(super) mod pass_line {
     pub(crate) const GENERATION: Span = Span::first(8);
     pub(crate) const POSITION: Span = GENERATION.then(8);
     pub(crate) const BLOCKS: Span = POSITION.then(4);
-    pub(crate) const STAGE: Span = BLOCKS.then(1);
-    pub(crate) const RESERVED: Span = STAGE.then(39);
+    pub(crate) const EPOCH: Span = BLOCKS.then(8);
+    pub(crate) const STAGE: Span = EPOCH.then(1);
+    pub(crate) const RESERVED: Span = STAGE.then(31);
     const _: () = assert!(RESERVED.end() == LINE_CHECK.offset);
 }
 
@@ -291,12 +292,15 @@ pub(crate) struct Pass {
     pub(crate) position: u64,
     /// Blocks that the last pass found in use, or has so far.
     pub(crate) blocks: u32,
+    /// Write epoch in which the pass was done; what it wrote is durable when this
+    /// is.
+    pub(crate) epoch: u64,
 }
 
 impl Pass {
     /// The pass of `generation` at its start.
     pub(crate) fn begin(generation: u64, blocks: u32) -> Pass {
-        Pass { generation, stage: Stage::Tables, position: 0, blocks }
+        Pass { generation, stage: Stage::Tables, position: 0, blocks, epoch: 0 }
     }
 
     /// The pass as the line shows it, or at its start if the line is of another
@@ -314,7 +318,8 @@ impl Pass {
             3 => Stage::Done,
             _ => Stage::Tables,
         };
-        Pass { generation, stage, position: field::POSITION.get(line), blocks }
+        let (position, epoch) = (field::POSITION.get(line), field::EPOCH.get(line));
+        Pass { generation, stage, position, blocks, epoch }
     }
 
     pub(crate) fn encode(&self, offset: u64, seal: Seal) -> Line {
@@ -323,6 +328,7 @@ impl Pass {
         field::GENERATION.put(&mut line, self.generation);
         field::POSITION.put(&mut line, self.position);
         field::BLOCKS.put(&mut line, self.blocks.into());
+        field::EPOCH.put(&mut line, self.epoch);
         let stage = match self.stage {
             Stage::Tables => 0,
             Stage::Index => 1,

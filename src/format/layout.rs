@@ -180,6 +180,7 @@ const LAYOUT: &[Structure] = &[
             field("generation", pass_line::GENERATION),
             field("position", pass_line::POSITION),
             field("blocks", pass_line::BLOCKS),
+            field("epoch", pass_line::EPOCH),
             field("stage", pass_line::STAGE),
             field("reserved", pass_line::RESERVED),
             CHECK,
