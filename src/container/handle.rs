@@ -243,6 +243,10 @@ impl ByteContainer {
 
     /// All sessions with their ids, in no order that means anything. Those that
     /// live throughout come exactly once, others at most once.
+    ///
+    /// # Errors
+    /// Each item may be one: [`Damaged`](ErrorKind::Damaged) for a session that cannot
+    /// be read, after which the walk goes on, or [`Io`](ErrorKind::Io), which ends it.
     pub fn iter(&self) -> Sessions<'_> {
         Sessions::new(Arc::clone(&self.chain.current().file))
     }

@@ -63,8 +63,9 @@ pub(crate) struct Plan {
     pub(crate) key: Vec<u8>,
     /// What the key is to read as.
     pub(crate) want: Value,
-    /// It was seen to be published.
+    /// It was seen to be published, in this epoch.
     pub(crate) published: bool,
+    pub(crate) epoch: Option<u64>,
     /// What must have been the version before.
     pub(crate) condition: Condition,
 }
@@ -235,7 +236,7 @@ impl Actor {
     }
 
     fn intend(&self, key: &[u8], want: Value, condition: Condition) {
-        let plan = Plan { key: key.to_vec(), want, published: false, condition };
+        let plan = Plan { key: key.to_vec(), want, published: false, epoch: None, condition };
         self.intent.borrow_mut().plan = Some(plan);
     }
 
@@ -243,16 +244,12 @@ impl Actor {
     fn done(&self, happened: bool) {
         let plan = self.intent.borrow_mut().plan.take().unwrap();
         assert_eq!(plan.published, happened, "told {happened} of {plan:?}");
-        if happened && self.role.durable {
-            self.told_durable(&plan.key);
+        // Invariant 11: what is acknowledged as durable is.
+        if let (true, Some(epoch)) = (happened && self.role.durable, plan.epoch) {
+            let synced = crate::random::synced_epoch();
+            assert!(epoch <= synced, "acknowledged in epoch {epoch}, synced {synced}");
+            self.shared.borrow_mut().told_durable += 1;
         }
-    }
-
-    /// Invariant 11: a durable save was acknowledged.
-    fn told_durable(&self, key: &[u8]) {
-        let mut shared = self.shared.borrow_mut();
-        let _ = key;
-        shared.told_durable += 1;
     }
 
     /// An operation failed: it may have been published or not, but it is over.

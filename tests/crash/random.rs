@@ -61,6 +61,7 @@ fn look(shared: &Rc<RefCell<Shared>>, intent: &Rc<RefCell<Intent>>) {
     assert!(holds, "{plan:?} was published after {before:?}");
     history.publish(now, info.write_epoch);
     plan.published = true;
+    plan.epoch = Some(info.write_epoch);
 }
 
 struct Run<'a> {

@@ -111,7 +111,12 @@ fn main() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     let mut out = Output::new(if cli.json { Form::Json } else { Form::Human });
-    let done = run(&cli.command, &mut out);
+    let done = match cli.command {
+        Command::Demo(_) if cli.json => {
+            Err(Failure::Input("demo shows itself to people; it has no --json".into()))
+        }
+        _ => run(&cli.command, &mut out),
+    };
     // What was printed before a failure belongs before its message.
     let done = match (done, out.finish()) {
         (Ok(code), Ok(())) => Ok(code),
