@@ -1,9 +1,10 @@
 //! Random numbers that make each version unique.
 //!
-//! One call for random bits at open, then a keyed hash of a counter: nobody who
+//! One call for random bits at the first save, then a keyed hash of a counter: nobody who
 //! sees some of a handle's nonces knows the next, and no save pays for a system
 //! call.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use siphasher::sip::SipHasher24;
@@ -12,20 +13,24 @@ use crate::error::{Error, Result};
 use crate::storage::Storage;
 
 /// A handle's source of nonces.
+#[derive(Default)]
 pub(crate) struct Nonces {
-    key: SipHasher24,
+    key: OnceLock<SipHasher24>,
     count: AtomicU64,
 }
 
 impl Nonces {
-    pub(crate) fn new(storage: &dyn Storage) -> Result<Nonces> {
-        let mut key = [0; 16];
-        storage.random(&mut key).map_err(|source| Error::io("get random bits", source))?;
-        Ok(Nonces { key: SipHasher24::new_with_key(&key), count: AtomicU64::new(0) })
-    }
-
-    pub(crate) fn next(&self) -> u64 {
-        self.key.hash(&self.count.fetch_add(1, Ordering::Relaxed).to_le_bytes())
+    /// The next one; the first call asks `storage` for random bits.
+    pub(crate) fn next(&self, storage: &dyn Storage) -> Result<u64> {
+        let key = match self.key.get() {
+            Some(key) => key,
+            None => {
+                let mut bits = [0; 16];
+                storage.random(&mut bits).map_err(|source| Error::io("get random bits", source))?;
+                self.key.get_or_init(|| SipHasher24::new_with_key(&bits))
+            }
+        };
+        Ok(key.hash(&self.count.fetch_add(1, Ordering::Relaxed).to_le_bytes()))
     }
 }
 

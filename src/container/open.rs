@@ -97,7 +97,8 @@ impl ByteContainer {
 fn open(path: &Path, options: Options) -> Result<OpenFile> {
     let storage =
         FileStorage::open(path, Access::ReadWrite).map_err(|error| refused("open", error))?;
-    let network = network(&storage)?;
+    // Whoever marked it had asked, too.
+    let network = if storage.is_marked() { None } else { network(&storage)? };
     let path = storage.path().to_path_buf();
     OpenFile::new(Box::new(storage), options, Some(path), network)
 }

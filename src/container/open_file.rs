@@ -91,7 +91,6 @@ impl OpenFile {
             (header.read_only != 0).then_some(ReadOnly::Features(header.read_only))
         });
         let process_id = source.storage().process_id();
-        let nonces = Nonces::new(source.storage())?;
         let seal = header.seal();
         let table_read = AtomicBool::new(false);
         let index = Index { source, seal, table: TableCache::new(), table_read };
@@ -106,7 +105,7 @@ impl OpenFile {
             local: Mutex::new(Local::default()),
             sync_gate: Mutex::new(()),
             owner: AtomicU64::new(0),
-            nonces,
+            nonces: Nonces::default(),
             compared_ms: AtomicU64::new(0),
         })
     }
@@ -116,10 +115,9 @@ impl OpenFile {
     }
 }
 
-/// One system call for the header and the control page; the second copy only
-/// if the first is no good.
+/// One system call for the header; the second copy only if the first is no good.
 fn read_header(source: &Source) -> Result<Header> {
-    let status = source.status().map_err(super::index::reading)?;
+    let len = source.first_len().map_err(super::index::reading)?;
     let mut bytes = [0; HEADER_SIZE];
     let first = if source.read(&mut bytes, place::HEADER).map_err(super::index::reading)? {
         Header::decode(&bytes)
@@ -130,14 +128,14 @@ fn read_header(source: &Source) -> Result<Header> {
         Err(Unusable::NotAContainer)
     };
     let (problem, start) = match first {
-        Ok(header) if status.len >= 2 * BLOCK_SIZE => return Ok(header),
+        Ok(header) if len >= 2 * BLOCK_SIZE => return Ok(header),
         Ok(_) => return Err(ErrorKind::NotAContainer(NotAContainer::CutShort).into()),
         Err(problem) => (problem, bytes),
     };
     let mut problem = problem;
     if source.read(&mut bytes, place::HEADER_COPY).map_err(super::index::reading)? {
         match Header::decode(&bytes) {
-            Ok(header) if status.len >= 2 * BLOCK_SIZE => return Ok(header),
+            Ok(header) if len >= 2 * BLOCK_SIZE => return Ok(header),
             Err(newer @ (Unusable::Version(_) | Unusable::Features(_))) => problem = newer,
             _ => {}
         }

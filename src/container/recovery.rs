@@ -2,8 +2,12 @@
 //!
 //! It is noticed by the witness, a hash of boot, mount, device and inode: a
 //! writer whose own is not among those that the container remembers for this
-//! boot (reboot, remount, a copied file) recovers under its first lock. Nothing
-//! is scanned; entries are cleaned when they are next changed, and bitmaps are
+//! boot (reboot, remount, a copied file) recovers under its first lock. To tell
+//! the witness costs a young process several microseconds, so whoever has compared
+//! it, or has recovered, marks the inode in memory; a mark that is still there says
+//! that nothing was lost since. It is set last: a recovery that was killed leaves an
+//! unmarked inode, and one that sees a mark of before the loss cannot be, since what
+//! loses written bytes loses the inode in memory with them. Nothing is scanned; entries are cleaned when they are next changed, and bitmaps are
 //! rebuilt by the pass.
 //!
 //! The order, and what a kill or a cut after each step leaves:
@@ -33,7 +37,8 @@ use crate::storage::View;
 impl Writer<'_> {
     pub(super) fn recover_if_needed(&mut self) -> Result<()> {
         let unfinished = self.control.recovery_unfinished();
-        if self.local_ref().view_known && !unfinished {
+        if !unfinished && (self.local_ref().view_known || self.file.storage().is_marked()) {
+            self.local().view_known = true;
             return Ok(());
         }
         let view =
@@ -43,6 +48,7 @@ impl Writer<'_> {
         if !known || unfinished {
             self.recover(witness)?;
         }
+        self.file.storage().mark();
         self.local().view_known = true;
         Ok(())
     }

@@ -104,7 +104,7 @@ impl Writer<'_> {
         };
         let now_ms = self.file.storage().now_ms().min(TIME_MS_MAX);
         let times = RecordTimes {
-            nonce: self.file.nonces.next(),
+            nonce: self.file.nonces.next(self.file.storage())?,
             saved_ms: draft.times.map_or(now_ms, |times| times.saved_ms.min(TIME_MS_MAX)),
         };
         let own = self.own_superseded(target, &lines, key, draft.value.len())?;

@@ -57,6 +57,13 @@ impl Source {
         Ok(status)
     }
 
+    /// The length as it was when the file was opened.
+    pub(crate) fn first_len(&self) -> io::Result<u64> {
+        let len = self.storage.first_len()?;
+        self.known_len.fetch_max(len, Ordering::Relaxed);
+        Ok(len)
+    }
+
     /// Length of the file as last confirmed.
     pub(crate) fn known_len(&self) -> u64 {
         self.known_len.load(Ordering::Relaxed)

@@ -58,7 +58,7 @@ impl Writer<'_> {
         if self.local().trim_segment == 0 && self.local().trim_entry == 0 {
             // Handles begin at different places, or one request's process would
             // always look at the same lines.
-            let place = self.file.nonces.next();
+            let place = self.file.nonces.next(self.file.storage())?;
             self.local().trim_segment = (place % u64::from(segments)) as u32;
             self.local().trim_entry = page_start((place >> 32) as u32 % ENTRIES);
         }

@@ -16,10 +16,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{Resource, getrlimit};
 
+use super::linux::Facts;
 use super::memory::{wait, wall_clock_ms};
 use super::{Fill, LockName, Pause, ReadMap, Status, Storage, View, linux, sys};
 
@@ -27,6 +28,13 @@ use super::{Fill, LockName, Pause, ReadMap, Status, Storage, View, linux, sys};
 /// in small folios and later small writes cheap.
 const PIECE: u64 = 4096;
 static ZEROS: [u8; PIECE as usize] = [0; PIECE as usize];
+
+/// The mark of [`Storage::mark`]: Linux keeps with each inode in memory how long
+/// what is written to it will live, never on the disk; a file begins with "not
+/// set", and is that again when its inode was evicted, or after a remount or a
+/// reboot. "Short" is true of sessions. Whoever else sets the hint of this very file
+/// to the same value, without having compared, breaks the rule of `mark`.
+const MARK: u64 = 2;
 
 /// The byte that stands for [`LockName::Sync`]. No file reaches so far.
 const SYNC_BYTE: i64 = 1 << 62;
@@ -109,6 +117,8 @@ pub struct FileStorage {
     flags: OFlags,
     /// Never changes while the file is open.
     identity: linux::Identity,
+    /// Its length when it was opened.
+    first_len: u64,
     /// The file size limit as last asked for; 0 before that.
     size_limit: AtomicU64,
 }
@@ -140,12 +150,12 @@ impl FileStorage {
             let first_mode = Mode::RUSR | Mode::WUSR;
             match open_descriptor(&path, flags | OFlags::CREATE | OFlags::EXCL, first_mode) {
                 Ok(descriptor) => {
-                    let (descriptor, stat) = check(descriptor)?;
+                    let (descriptor, facts) = check(descriptor)?;
                     // umask has its say in open, so the mode is set and not only asked for.
-                    if Mode::from_raw_mode(stat.st_mode) != mode {
+                    if Mode::from_raw_mode(facts.mode) != mode {
                         retry_on_intr(|| rustix::fs::fchmod(&descriptor, mode))?;
                     }
-                    let made = FileStorage::new(descriptor, &stat, path, flags);
+                    let made = FileStorage::new(descriptor, &facts, path, flags);
                     return Ok((made, Origin::Made));
                 }
                 Err(Errno::EXIST) => {}
@@ -201,15 +211,20 @@ impl FileStorage {
             }
             Err(e) => return Err(e.into()),
         };
-        let (descriptor, stat) = check(descriptor)?;
-        Ok(FileStorage::new(descriptor, &stat, path, flags))
+        let (descriptor, facts) = check(descriptor)?;
+        Ok(FileStorage::new(descriptor, &facts, path, flags))
     }
 
-    fn new(descriptor: OwnedFd, stat: &Stat, path: PathBuf, flags: OFlags) -> FileStorage {
+    fn new(descriptor: OwnedFd, facts: &Facts, path: PathBuf, flags: OFlags) -> FileStorage {
         linux::hint_small_folios(&descriptor);
-        let identity = linux::Identity::of(stat);
-        let size_limit = AtomicU64::new(0);
-        FileStorage { file: File::from(descriptor), path, flags, identity, size_limit }
+        FileStorage {
+            file: File::from(descriptor),
+            path,
+            flags,
+            identity: facts.identity,
+            first_len: facts.status.len,
+            size_limit: AtomicU64::new(0),
+        }
     }
 
     /// Fails where a write up to `end` would end in SIGXFSZ. That is also so
@@ -246,11 +261,12 @@ impl fmt::Debug for FileStorage {
 }
 
 impl Storage for FileStorage {
-    #[allow(clippy::unnecessary_cast)] // The count's type varies with the system.
     fn status(&self) -> io::Result<Status> {
-        let stat = rustix::fs::fstat(&self.file)?;
-        let len = u64::try_from(stat.st_size).unwrap_or(0);
-        Ok(Status { len, links: stat.st_nlink as u64 })
+        Ok(linux::facts(&self.file)?.status)
+    }
+
+    fn first_len(&self) -> io::Result<u64> {
+        Ok(self.first_len)
     }
 
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -331,6 +347,15 @@ impl Storage for FileStorage {
         Ok(self.identity.view(&self.file))
     }
 
+    fn is_marked(&self) -> bool {
+        sys::write_hint(&self.file) == Some(MARK)
+    }
+
+    fn mark(&self) {
+        // Only the file's owner may. If it fails, the next one compares views.
+        let _ = sys::set_write_hint(&self.file, MARK);
+    }
+
     fn abandon(&self) {
         // If it fails, the parent's locks may last as long as this child.
         if let Ok(nothing) = File::open("/dev/null") {
@@ -368,12 +393,12 @@ fn open_descriptor(path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Er
 }
 
 /// Accepts regular files only, under a descriptor that may be kept.
-fn check(descriptor: OwnedFd) -> Result<(OwnedFd, Stat), OpenError> {
-    let stat = rustix::fs::fstat(&descriptor)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+fn check(descriptor: OwnedFd) -> Result<(OwnedFd, Facts), OpenError> {
+    let facts = linux::facts(&descriptor)?;
+    if facts.kind != FileType::RegularFile {
         return Err(OpenError::NotRegular);
     }
-    Ok((keep_above(descriptor, LOWEST_DESCRIPTOR)?, stat))
+    Ok((keep_above(descriptor, LOWEST_DESCRIPTOR)?, facts))
 }
 
 /// The same open file under a descriptor that is at least `lowest`.

@@ -96,6 +96,11 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Length and link count, by one system call.
     fn status(&self) -> io::Result<Status>;
 
+    /// Length of the file when this storage was opened, or a later one.
+    fn first_len(&self) -> io::Result<u64> {
+        Ok(self.status()?.len)
+    }
+
     /// Fills `bytes` from `offset`, as far as the file reaches, and returns how
     /// many bytes that was. Interrupted calls are taken up again.
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
@@ -139,6 +144,18 @@ pub trait Storage: Send + Sync + fmt::Debug {
 
     /// The view, or `None` where the boot or the mount cannot be told.
     fn view(&self) -> io::Result<Option<View>>;
+
+    /// Whether somebody has called [`Storage::mark`] on this file, through whatever
+    /// storage, and all that was written since can still be read: there was no
+    /// reboot, no remount. May be false all the same, at any time; must never be
+    /// true after the loss of anything written.
+    fn is_marked(&self) -> bool {
+        false
+    }
+
+    /// Marks the file, in memory only. Who calls it has made sure that the
+    /// container knows of every loss so far. It may have no effect.
+    fn mark(&self) {}
 
     /// The calling process's id: differs after a fork.
     fn process_id(&self) -> u32;

@@ -1,4 +1,4 @@
-//! All `unsafe` code of the crate: words read from a shared map, and three
+//! All `unsafe` code of the crate: words read from a shared map, and a few
 //! calls that neither std nor rustix offers.
 //!
 //! The map is read-only and other processes write to its file at any moment.
@@ -132,6 +132,41 @@ fn set_lock(file: &File, offset: i64, kind: libc::c_int) -> io::Result<()> {
     }
 }
 
+/// fcntl(2), F_GET_RW_HINT and F_SET_RW_HINT: F_LINUX_SPECIFIC_BASE + 11 and + 12.
+#[cfg(target_os = "linux")]
+const GET_WRITE_HINT: libc::c_int = 1024 + 11;
+#[cfg(target_os = "linux")]
+const SET_WRITE_HINT: libc::c_int = 1024 + 12;
+
+/// How long what is written to the inode is said to live; `None` before Linux 4.13.
+#[cfg(target_os = "linux")]
+pub(super) fn write_hint(file: &File) -> Option<u64> {
+    let mut hint = 0_u64;
+    // SAFETY: `file` keeps the descriptor open; the call writes one u64.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), GET_WRITE_HINT, &raw mut hint) };
+    (result == 0).then_some(hint)
+}
+
+/// Sets it, for as long as the inode is in memory.
+#[cfg(target_os = "linux")]
+pub(super) fn set_write_hint(file: &File, hint: u64) -> io::Result<()> {
+    // SAFETY: `file` keeps the descriptor open; the call reads one u64.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), SET_WRITE_HINT, &raw const hint) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Linux only.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn write_hint(_file: &File) -> Option<u64> {
+    None
+}
+
+/// See [`write_hint`].
+#[cfg(not(target_os = "linux"))]
+pub(super) fn set_write_hint(_file: &File, _hint: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Locks of a byte that belong to the open file description exist on Linux only;
 /// the older kind, owned by the process, vanishes when any descriptor is closed.
 #[cfg(not(target_os = "linux"))]
@@ -170,6 +205,9 @@ fn prefetch(from: *const u8, len: usize) {
     let _ = (from, len);
 }
 
+/// Times that a young process asks for its id.
+const QUESTIONS: u32 = 16;
+
 /// The process's id as last asked for; 0 is unknown.
 static PROCESS_ID: AtomicU32 = AtomicU32::new(0);
 
@@ -179,9 +217,14 @@ static PROCESS_ID: AtomicU32 = AtomicU32::new(0);
 /// threads' locks in unknown state anyway.)
 pub(super) fn process_id() -> u32 {
     static REGISTER: Once = Once::new();
+    static ASKED: AtomicU32 = AtomicU32::new(0);
     let known = PROCESS_ID.load(Ordering::Relaxed);
     if known != 0 {
         return known;
+    }
+    // To be told of forks costs as much as ten questions.
+    if ASKED.fetch_add(1, Ordering::Relaxed) < QUESTIONS {
+        return std::process::id();
     }
     let mut registered = true;
     REGISTER.call_once(|| {

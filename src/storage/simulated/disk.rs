@@ -162,7 +162,7 @@ impl SimulatedDisk {
 
     /// Sets the inode number: a copy of a file has another one.
     pub fn set_inode(&self, inode: u64) {
-        self.state().world.inode = inode;
+        self.state().world.set_inode(inode);
     }
 
     /// Sets the number of the file's names; 0 is an unlinked file.

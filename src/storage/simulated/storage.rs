@@ -171,6 +171,16 @@ impl Storage for SimulatedStorage {
         Ok(self.disk.living(self.process)?.world.view(self.process))
     }
 
+    fn is_marked(&self) -> bool {
+        self.disk.living(self.process).is_ok_and(|mut state| state.world.is_marked())
+    }
+
+    fn mark(&self) {
+        if let Ok(mut state) = self.disk.living(self.process) {
+            state.world.mark();
+        }
+    }
+
     fn process_id(&self) -> u32 {
         let mut state = self.disk.state();
         state.world.process(self.process).map_or(self.opened_as, |process| process.pid)

@@ -48,7 +48,9 @@ pub(super) struct World {
     writer: Option<Holder>,
     sync: Option<Holder>,
     boot: u64,
-    pub(super) inode: u64,
+    inode: u64,
+    /// The mark of the inode in memory.
+    marked: bool,
     pub(super) links: u64,
     pub(super) capacity: Option<u64>,
     /// Since 1970.
@@ -68,6 +70,7 @@ impl World {
             sync: None,
             boot: 1,
             inode: 1,
+            marked: false,
             links: 1,
             capacity: None,
             wall: Duration::from_secs(1_700_000_000),
@@ -118,11 +121,27 @@ impl World {
         Some(View { boot, mount, device: 1, inode: self.inode })
     }
 
+    pub(super) fn set_inode(&mut self, inode: u64) {
+        self.inode = inode;
+        self.marked = false;
+    }
+
+    pub(super) fn mark(&mut self) {
+        self.marked = true;
+    }
+
+    /// Whether the inode is marked. Now and then it was evicted meanwhile.
+    pub(super) fn is_marked(&mut self) -> bool {
+        self.marked &= !self.rng.chance(1, 4);
+        self.marked
+    }
+
     pub(super) fn cut(&mut self, choices: &[usize]) {
         self.medium.cut(choices);
         self.processes.clear();
         self.release(|_| true);
         self.boot += 1;
+        self.marked = false;
         self.uptime = Duration::ZERO;
     }
 }
