@@ -7,7 +7,7 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::source::Source;
 use crate::error::{DamageKind, Error, Result};
@@ -15,10 +15,7 @@ use crate::format::checksum::Seal;
 use crate::format::control::Root;
 use crate::format::entry::{Slot, tag_of};
 use crate::format::segment::{ENTRIES, REACH, Reach, entry_offset, first_line};
-use crate::format::span::Span;
-use crate::format::tables::{
-    TABLE_BLOCK_LEN, TABLE_ENTRY_SIZE, decode_table_entry, encode_table_entry,
-};
+use crate::format::tables::{TABLE_BLOCK_LEN, TABLE_ENTRY_SIZE, decode_table_entry};
 use crate::format::tag::Tag;
 use crate::format::{BLOCK_SIZE, LINE_SIZE, Line, place};
 
@@ -33,55 +30,44 @@ pub(crate) const READINGS: u32 = 64;
 /// Set in the index that seals an entry of the table's directory.
 pub(crate) const DIRECTORY_MARK: u32 = 1 << 31;
 
-/// The first part of the segment table as far as it was read: the raw entries,
-/// checked whenever they are used. Entries of segments that count never change.
-#[derive(Debug)]
+/// Blocks of segments as far as this handle has read the segment table, each
+/// checked when it was entered. Entries of segments that count never change.
+#[derive(Debug, Default)]
 pub(crate) struct TableCache {
-    first: [AtomicU64; place::TABLE_LEN as usize],
-    /// Blocks of many more segments, once the handle has proved to live long: the
-    /// blocks themselves, checked when they were entered.
+    /// Of the last few: the segment's number, then the block, 32 bits each.
+    recent: [AtomicU64; RECENT_LEN],
+    /// Of many more, once the handle has proved to live long.
     far: OnceLock<Box<[AtomicU32]>>,
 }
 
+/// Few, so that a process that lives for one request touches no page for them.
+const RECENT_LEN: usize = 8;
 /// Segments whose blocks a long-lived handle remembers: 32 KiB.
 const FAR_LEN: usize = 8192;
 
 impl TableCache {
-    pub(crate) fn new() -> TableCache {
-        TableCache { first: std::array::from_fn(|_| AtomicU64::new(0)), far: OnceLock::new() }
-    }
-
-    fn get(&self, number: u32, seal: Seal) -> Option<u32> {
-        let raw = self.first.get(number as usize)?.load(Ordering::Relaxed);
-        decode_table_entry(&raw.to_le_bytes(), number, seal)
-    }
-
-    /// The block of a segment that was entered by `set_far`.
     #[inline]
-    fn get_far(&self, number: u32) -> Option<u32> {
-        let block = self.far.get()?.get(number as usize)?.load(Ordering::Relaxed);
-        (block != 0).then_some(block)
-    }
-
-    fn set_far(&self, number: u32, block: u32) {
-        let far = self.far.get_or_init(|| (0..FAR_LEN).map(|_| AtomicU32::new(0)).collect());
-        if let Some(place) = far.get(number as usize) {
-            place.store(block, Ordering::Relaxed);
+    fn get(&self, number: u32) -> Option<u32> {
+        if let Some(far) = self.far.get()
+            && let Some(block) = far.get(number as usize)
+        {
+            let block = block.load(Ordering::Relaxed);
+            return (block != 0).then_some(block);
         }
+        let recent = self.recent.get(number as usize % RECENT_LEN)?.load(Ordering::Relaxed);
+        let block = recent as u32;
+        (recent >> 32 == u64::from(number) && block != 0).then_some(block)
     }
 
-    fn set(&self, number: u32, block: u32, seal: Seal) {
-        if let Some(place) = self.first.get(number as usize) {
-            let raw = u64::from_le_bytes(encode_table_entry(block, number, seal));
-            place.store(raw, Ordering::Relaxed);
+    fn set(&self, number: u32, block: u32, lives_long: bool) {
+        if lives_long {
+            let far = self.far.get_or_init(|| (0..FAR_LEN).map(|_| AtomicU32::new(0)).collect());
+            if let Some(place) = far.get(number as usize) {
+                return place.store(block, Ordering::Relaxed);
+            }
         }
-    }
-
-    /// Remembers the entries of the segments that count.
-    fn fill(&self, table: &[u8], segments: u32) {
-        let (entries, _) = table.as_chunks::<{ TABLE_ENTRY_SIZE as usize }>();
-        for (place, entry) in self.first.iter().zip(entries).take(segments as usize) {
-            place.store(u64::from_le_bytes(*entry), Ordering::Relaxed);
+        if let Some(place) = self.recent.get(number as usize % RECENT_LEN) {
+            place.store(u64::from(number) << 32 | u64::from(block), Ordering::Relaxed);
         }
     }
 }
@@ -92,7 +78,6 @@ pub(crate) struct Index {
     pub(crate) source: Source,
     pub(crate) seal: Seal,
     pub(crate) table: TableCache,
-    pub(crate) table_read: AtomicBool,
 }
 
 /// What a probe came to.
@@ -110,12 +95,6 @@ impl Index {
     /// The root line, read until it is whole.
     #[inline]
     pub(crate) fn root(&self) -> Result<Root> {
-        if !self.source.is_mapped()
-            && !self.table_read.swap(true, Ordering::Relaxed)
-            && let Some(root) = self.root_with_table()?
-        {
-            return Ok(root);
-        }
         for _ in 0..READINGS {
             let line = self.source.line(place::ROOT).map_err(reading)?;
             if let Some(root) = line.and_then(|line| Root::decode(&line, place::ROOT, self.seal))
@@ -128,38 +107,15 @@ impl Index {
         Err(Error::damaged(place::ROOT, DamageKind::RootLine))
     }
 
-    /// The root line together with the first part of the segment table, by one
-    /// system call instead of two: for a process that lives for one request.
-    fn root_with_table(&self) -> Result<Option<Root>> {
-        const TABLE_END: u64 = place::TABLE + place::TABLE_LEN as u64 * TABLE_ENTRY_SIZE;
-        let mut page = [0; (TABLE_END - place::ROOT) as usize];
-        if !self.source.read(&mut page, place::ROOT).map_err(reading)? {
-            return Ok(None);
-        }
-        let line = Span::first(LINE_SIZE).array(&page);
-        let Some(root) = Root::decode(&line, place::ROOT, self.seal) else { return Ok(None) };
-        let table = page.get((place::TABLE - place::ROOT) as usize..).unwrap_or(&[]);
-        self.table.fill(table, root.segments);
-        Ok(Some(root))
-    }
-
     /// Offset of the segment with this number, which counts or is being filled.
     #[inline]
     pub(crate) fn segment(&self, number: u32, root: &Root) -> Result<u64> {
-        if let Some(block) = self.table.get_far(number) {
+        if let Some(block) = self.table.get(number) {
             return Ok(u64::from(block) * BLOCK_SIZE);
         }
-        let cached = self.table.get(number, self.seal);
-        let block = match cached {
-            // The file reached that far when the table was read.
-            Some(block) if self.block_exists(block).map_err(reading)? => block,
-            _ => self.read_table(number)?,
-        };
-        if cached.is_none() && number < root.segments {
-            self.table.set(number, block, self.seal);
-        }
-        if number < root.segments && self.source.is_mapped() {
-            self.table.set_far(number, block);
+        let block = self.read_table(number)?;
+        if number < root.segments {
+            self.table.set(number, block, self.source.is_mapped());
         }
         Ok(u64::from(block) * BLOCK_SIZE)
     }
@@ -263,44 +219,72 @@ impl Index {
                 fetch = FIRST_FETCH;
             }
         }
+        if fetch == FIRST_FETCH && step < steps.end {
+            // With a buffer of its own, since a larger one would touch a new page of
+            // the stack, which costs a young process more than the call.
+            let mut buffer = [0; FIRST_FETCH * LINE_SIZE];
+            let end = steps.end.min(step + FIRST_FETCH as u32);
+            let (seen, flow) = self.probe_once(segment, first, step..end, &mut buffer, look)?;
+            if flow.is_break() {
+                return Ok(flow);
+            }
+            step += seen;
+        }
         if step >= steps.end {
             return Ok(ControlFlow::Continue(()));
         }
-        self.probe_far(segment, first, step..steps.end, fetch, look)
+        self.probe_far(segment, first, step..steps.end, look)
     }
 
-    /// Goes on with a probe, fetching several lines at once.
+    /// Goes on with a probe, fetching pages.
+    #[inline(never)]
     fn probe_far(
         &self,
         segment: u64,
         first: u32,
         steps: std::ops::Range<u32>,
-        fetch: usize,
         look: &mut impl FnMut(u64, &Line) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
         let mut buffer = [0; FETCH_MAX * LINE_SIZE];
         let mut step = steps.start;
-        let mut fetch = fetch;
+        let mut fetch = 2 * FIRST_FETCH;
         while step < steps.end {
-            let index = (first + step) % ENTRIES;
-            let count = (fetch as u32).min(steps.end - step).min(ENTRIES - index);
-            let offset = segment + entry_offset(index);
-            let Some(bytes) = buffer.get_mut(..count as usize * LINE_SIZE) else {
-                break;
-            };
-            if !self.source.read(bytes, offset).map_err(reading)? {
-                return Err(Error::damaged(offset, DamageKind::SegmentTable));
+            let end = steps.end.min(step + fetch as u32);
+            let (seen, flow) = self.probe_once(segment, first, step..end, &mut buffer, look)?;
+            if flow.is_break() {
+                return Ok(flow);
             }
-            let (lines, _) = bytes.as_chunks::<LINE_SIZE>();
-            for (number, line) in lines.iter().enumerate() {
-                if look(offset + (number * LINE_SIZE) as u64, line).is_break() {
-                    return Ok(ControlFlow::Break(()));
-                }
-            }
-            step += count;
+            step += seen;
             fetch = (2 * fetch).min(FETCH_MAX);
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// Shows `look` the lines of these steps by one call, but none beyond the end
+    /// of the segment, where the probe wraps around; says how many.
+    #[inline]
+    fn probe_once(
+        &self,
+        segment: u64,
+        first: u32,
+        steps: std::ops::Range<u32>,
+        buffer: &mut [u8],
+        look: &mut impl FnMut(u64, &Line) -> ControlFlow<()>,
+    ) -> Result<(u32, ControlFlow<()>)> {
+        let index = (first + steps.start) % ENTRIES;
+        let count = (steps.end - steps.start).min(ENTRIES - index);
+        let offset = segment + entry_offset(index);
+        let bytes = buffer.get_mut(..count as usize * LINE_SIZE).unwrap_or_default();
+        if !self.source.read(bytes, offset).map_err(reading)? {
+            return Err(Error::damaged(offset, DamageKind::SegmentTable));
+        }
+        let (lines, _) = bytes.as_chunks::<LINE_SIZE>();
+        for (number, line) in lines.iter().enumerate() {
+            if look(offset + (number * LINE_SIZE) as u64, line).is_break() {
+                return Ok((count, ControlFlow::Break(())));
+            }
+        }
+        Ok((count, ControlFlow::Continue(())))
     }
 }
 

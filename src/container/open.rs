@@ -97,10 +97,14 @@ impl ByteContainer {
 fn open(path: &Path, options: Options) -> Result<OpenFile> {
     let storage =
         FileStorage::open(path, Access::ReadWrite).map_err(|error| refused("open", error))?;
-    // Whoever marked it had asked, too.
-    let network = if storage.is_marked() { None } else { network(&storage)? };
+    // Whoever marked it had asked for the file system and compared views; and the
+    // inode stays in memory while it is open here.
+    let marked = storage.is_marked();
+    let network = if marked { None } else { network(&storage)? };
     let path = storage.path().to_path_buf();
-    OpenFile::new(Box::new(storage), options, Some(path), network)
+    let file = OpenFile::new(Box::new(storage), options, Some(path), network)?;
+    file.local().view_known = marked;
+    Ok(file)
 }
 
 /// Opens the container at `path` for reading.

@@ -7,7 +7,7 @@
 
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 
 use super::allocate::Spares;
 use super::index::{Index, TableCache};
@@ -92,8 +92,7 @@ impl OpenFile {
         });
         let process_id = source.storage().process_id();
         let seal = header.seal();
-        let table_read = AtomicBool::new(false);
-        let index = Index { source, seal, table: TableCache::new(), table_read };
+        let index = Index { source, seal, table: TableCache::default() };
         let tagger = Tagger::new(&header.key);
         Ok(OpenFile {
             records: Records { index, classes: header.classes, tagger },

@@ -131,7 +131,9 @@ impl FileStorage {
             Access::ReadWrite => OFlags::RDWR,
             Access::ReadOnly => OFlags::RDONLY,
         };
-        FileStorage::open_with(std::path::absolute(path)?, flags)
+        let path = path.as_ref();
+        let path = if path.is_absolute() { path.to_path_buf() } else { std::path::absolute(path)? };
+        FileStorage::open_with(path, flags)
     }
 
     /// Makes the file with exactly the permission bits `mode`, or opens it for
