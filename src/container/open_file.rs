@@ -116,7 +116,11 @@ impl OpenFile {
 
 /// One system call for the header; the second copy only if the first is no good.
 fn read_header(source: &Source) -> Result<Header> {
-    let len = source.first_len().map_err(super::index::reading)?;
+    let len = match source.first_len().map_err(super::index::reading)? {
+        len if len >= 2 * BLOCK_SIZE => len,
+        // It has grown since it was opened, if it was empty then.
+        _ => source.status().map_err(super::index::reading)?.len,
+    };
     let mut bytes = [0; HEADER_SIZE];
     let first = if source.read(&mut bytes, place::HEADER).map_err(super::index::reading)? {
         Header::decode(&bytes)
