@@ -336,23 +336,23 @@ fn try_change<T>(
     let result = operation(&mut writer, key, &target)?;
     let control = writer.control;
     let answer_epoch = writer.answer_epoch;
-    drop(writer);
-    match result {
+    let value = match result {
         Attempt::Sync => {
+            drop(writer);
             file.sync_until(control.write_epoch)?;
-            Ok(Tried::Again)
+            return Ok(Tried::Again);
         }
-        Attempt::Done(value) => {
-            match file.options.durability {
-                Durability::Durable if !control.is_durable(answer_epoch) => {
-                    file.sync_until(answer_epoch)?;
-                }
-                Durability::Interval(_) if answer_epoch != 0 => file.sync_if_due(&control),
-                _ => {}
-            }
-            Ok(Tried::Done(value))
+        Attempt::Done(value) => value,
+    };
+    match file.options.durability {
+        Durability::Durable if !control.is_durable(answer_epoch) => file.sync_after(writer)?,
+        Durability::Interval(_) if answer_epoch != 0 => {
+            drop(writer);
+            file.sync_if_due(&control);
         }
+        _ => drop(writer),
     }
+    Ok(Tried::Done(value))
 }
 
 impl Drop for ByteContainer {

@@ -85,6 +85,7 @@ struct Tally {
 }
 
 const PROCESSES: usize = 3;
+const CONTROL_LINE: u64 = 4096;
 
 impl Run<'_> {
     fn spawn(&mut self) -> Process {
@@ -105,7 +106,14 @@ impl Run<'_> {
             _ => self.rng.below(self.processes.len()),
         };
         let process = &mut self.processes[chosen];
-        if matches!(process.pending, Some(Operation::Unlock(LockName::Writer))) {
+        // At the latest when the lock is let go of; and before the control line is
+        // written, which may begin another epoch.
+        let tells = match process.pending {
+            Some(Operation::Unlock(LockName::Writer)) => true,
+            Some(Operation::Write { offset, .. }) => offset == CONTROL_LINE,
+            _ => false,
+        };
+        if tells {
             look(&self.shared, &process.intent);
         }
         process.resume();
