@@ -1,9 +1,17 @@
 //! Making a container of an empty file.
 //!
-//! Everything is written and synced before the headers, and the headers last:
-//! a kill or a cut on the way leaves a file without a header, which `open`
-//! refuses and `create` refuses too unless it is all zero; nothing that was ever
-//! a container is made anew.
+//! The order, and what a kill or a cut after each step leaves:
+//! 1. The file is made long enough, and the making line written and synced. Before
+//!    that it is all zero, and blank for the next `create`.
+//! 2. Everything but the headers is written and synced. Until then there is the
+//!    making line and no header: `open` refuses that, `create` begins anew.
+//! 3. The headers are written and synced. With either of them it is a container,
+//!    whatever the making line says.
+//! 4. The making line is taken away. The first recovery does that, too, and writes
+//!    a header that is missing.
+//!
+//! Nothing that was ever a container is made anew: that would take a making line
+//! that a power cut left and the loss of both headers.
 
 use super::index::reading;
 use super::writer::failed;
@@ -11,10 +19,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::block::{BlockHead, Use};
 use crate::format::class::Classes;
 use crate::format::control::{Control, Pass, Phase, Root, Stage};
-use crate::format::header::Header;
+use crate::format::header::{HEADER_SIZE, Header, Unusable};
 use crate::format::segment::{REACH, Reach, TALLY, Tally};
 use crate::format::tables::encode_table_entry;
-use crate::format::{BLOCK_SIZE, place};
+use crate::format::{BLOCK_SIZE, LINE_SIZE, MAKING, NEVER, PAGE_SIZE, place};
 use crate::storage::{Fill, Storage};
 
 /// Block of the first segment.
@@ -40,7 +48,24 @@ pub(super) fn is_blank(storage: &dyn Storage) -> Result<bool> {
     Ok(true)
 }
 
-/// Initialises a blank file. The caller holds the writer lock.
+/// Whether somebody began to make a container of this file and did not get to
+/// the headers. Under the writer lock nobody is still at it.
+pub(super) fn is_unfinished(storage: &dyn Storage) -> Result<bool> {
+    let mut bytes = [0; HEADER_SIZE];
+    for offset in [place::HEADER, place::HEADER_COPY] {
+        let found = storage.read_at(&mut bytes, offset).map_err(reading)?;
+        let torn_or_none =
+            matches!(Header::decode(&bytes), Err(Unusable::NotAContainer | Unusable::Damaged));
+        if found == HEADER_SIZE && !torn_or_none {
+            return Ok(false);
+        }
+    }
+    let mut line = NEVER;
+    Ok(storage.read_at(&mut line, place::MAKING).map_err(reading)? == LINE_SIZE && line == MAKING)
+}
+
+/// Makes a container of a file that is blank or unfinished. The caller holds the
+/// writer lock.
 pub(super) fn initialise(storage: &dyn Storage) -> Result<()> {
     let header = new_header(storage)?;
     let len = storage.status().map_err(reading)?.len;
@@ -50,13 +75,19 @@ pub(super) fn initialise(storage: &dyn Storage) -> Result<()> {
             .extend(len / BLOCK_SIZE * BLOCK_SIZE, end, Fill::Zeros)
             .map_err(|source| failed("grow the file", source))?;
     }
+    write(storage, &MAKING, place::MAKING)?;
+    sync(storage)?;
+    // What an unfinished one has there is of another uuid.
+    write(storage, &[0; PAGE_SIZE as usize], place::CONTROL)?;
+    write(storage, &[0; PAGE_SIZE as usize], u64::from(FIRST_SEGMENT) * BLOCK_SIZE)?;
     write_first_segment(storage, &header)?;
     write_control_page(storage, &header, len > end)?;
     sync(storage)?;
     let bytes = header.encode();
     write(storage, &bytes, place::HEADER_COPY)?;
     write(storage, &bytes, place::HEADER)?;
-    sync(storage)
+    sync(storage)?;
+    write(storage, &NEVER, place::MAKING)
 }
 
 fn new_header(storage: &dyn Storage) -> Result<Header> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::background::Background;
 use super::chain::Chain;
-use super::create::{exists, initialise, is_blank};
+use super::create::{exists, initialise, is_blank, is_unfinished};
 use super::handle::ByteContainer;
 use super::open_file::OpenFile;
 use super::options::{Durability, Options};
@@ -146,9 +146,11 @@ fn create_in(storage: &dyn Storage, options: &Options, made: Option<&Path>) -> R
             .map_err(|waited_ms| ErrorKind::Busy { holder: storage.lock_holder(), waited_ms })?;
     }
     let result = initialise_blank(storage);
-    if let (Err(_), Some(path), Ok(true)) = (&result, made, is_blank(storage)) {
-        // Made by us, and of no use to anybody. Under the lock, and blank: so it is
-        // nobody else's container. If this fails, `create` will take it.
+    if let (Err(_), Some(path)) = (&result, made)
+        && let Ok(true) = is_blank(storage).and_then(|blank| Ok(blank || is_unfinished(storage)?))
+    {
+        // Made by us, and of no use to anybody. Under the lock, and without a
+        // header: so it is nobody else's container. If this fails, `create` will take it.
         let _ = std::fs::remove_file(path);
     }
     storage.unlock(LockName::Writer).map_err(locking)?;
@@ -160,7 +162,7 @@ fn initialise_blank(storage: &dyn Storage) -> Result<()> {
         // Whoever made it has given up and removed it.
         return Err(Error::io("create", std::io::ErrorKind::NotFound.into()));
     }
-    if !is_blank(storage)? {
+    if !is_blank(storage)? && !is_unfinished(storage)? {
         return Err(exists());
     }
     initialise(storage)

@@ -159,6 +159,9 @@ fn explain(source: &Source, problem: Unusable, start: &[u8]) -> Result<ErrorKind
                 Some((_, what)) => NotAContainer::LooksLike(what),
                 None if start.starts_with(&crate::format::header::MAGIC) => NotAContainer::CutShort,
                 None if super::create::is_blank(source.storage())? => NotAContainer::Empty,
+                None if super::create::is_unfinished(source.storage())? => {
+                    NotAContainer::LooksLike("one whose making was interrupted; `create` takes it")
+                }
                 None => NotAContainer::NoHeader,
             })
         }

@@ -5,16 +5,17 @@
 //! boot (reboot, remount, a copied file) recovers under its first lock. To tell
 //! the witness costs a young process several microseconds, so whoever has compared
 //! it, or has recovered, marks the inode in memory; a mark that is still there says
-//! that nothing was lost since. It is set last: a recovery that was killed leaves an
-//! unmarked inode, and one that sees a mark of before the loss cannot be, since what
-//! loses written bytes loses the inode in memory with them. Nothing is scanned; entries are cleaned when they are next changed, and bitmaps are
-//! rebuilt by the pass.
+//! that nothing was lost since. It is set last: a recovery that was killed leaves
+//! an unmarked inode. And no mark is older than a loss, since what loses written
+//! bytes loses the inode in memory with them. Nothing is scanned; entries are
+//! cleaned when they are next changed, and bitmaps are rebuilt by the pass.
 //!
 //! The order, and what a kill or a cut after each step leaves:
 //! 1. write epoch += 16, and in the same store generation and recovered epoch :=
 //!    that epoch. Every epoch on the disk is below it (a syncer stops bumping at
 //!    a lead of 8, so none is more than 16 ahead of a control line that the cut
-//!    left). Cut or kill after this: write - synced > 8 says that recovery is
+//!    left). The line that says that a container is being made goes, if a cut or a
+//!    kill left it. Cut or kill after this: write - synced > 8 says that recovery is
 //!    unfinished, whoever locks next begins again and leaps again.
 //! 2. fdatasync: all that was readable is on the disk now, so step 4 may call it
 //!    durable. Where a sync of this boot failed or died, everything is rewritten
@@ -31,7 +32,7 @@ use siphasher::sip::SipHasher24;
 use super::writer::Writer;
 use crate::error::{DamageKind, Error, Result};
 use crate::format::control::{Control, EPOCH_MAX, Pass, Phase, RECOVERY_LEAP, Root, Stage};
-use crate::format::place;
+use crate::format::{NEVER, place};
 use crate::storage::View;
 
 impl Writer<'_> {
@@ -79,6 +80,9 @@ impl Writer<'_> {
         })?;
         self.pass = Pass::begin(epoch, self.pass.blocks);
         self.local().spares.forget();
+        if self.line(place::MAKING)? != NEVER {
+            self.finish_making()?;
+        }
         if doubtful {
             self.rewrite_everything()?;
         }
@@ -103,6 +107,17 @@ impl Writer<'_> {
             self.set_views(self.views().with(boot, witness))?;
         }
         Ok(())
+    }
+}
+
+impl Writer<'_> {
+    /// What a kill or a cut left to do when the container was made: one of the
+    /// headers may be missing.
+    fn finish_making(&mut self) -> Result<()> {
+        let header = self.file.header.encode();
+        self.write(&header, place::HEADER)?;
+        self.write(&header, place::HEADER_COPY)?;
+        self.write(&NEVER, place::MAKING)
     }
 }
 

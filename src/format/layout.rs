@@ -67,7 +67,8 @@ const LAYOUT: &[Structure] = &[
         name: "block 0",
         fields: &[
             region("static header", place::HEADER, HEADER_SIZE as u64),
-            region("reserved", HEADER_SIZE as u64, place::CONTROL - HEADER_SIZE as u64),
+            region("making line", place::MAKING, LINE),
+            region("reserved", place::MAKING + LINE, place::CONTROL - place::MAKING - LINE),
             region("control page", place::CONTROL, PAGE_SIZE),
             region("magazine slots", place::SLOTS, place::SLOTS_SIZE),
             region("reserved", SLOTS_END, place::HEADER_COPY - SLOTS_END),

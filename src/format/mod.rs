@@ -48,6 +48,11 @@ pub(crate) type Line = [u8; LINE_SIZE];
 /// The line that was never used.
 pub(crate) const NEVER: Line = [0; LINE_SIZE];
 
+/// What the making line holds from the first write to a new container until
+/// after the last; zero in a finished one.
+pub(crate) const MAKING: Line =
+    *b"cloakroom is being made here; `create` may begin it anew\0\0\0\0\0\0\0\0";
+
 /// Where the fixed structures of block 0 lie, in bytes from the start.
 pub(crate) mod place {
     use super::{BLOCK_SIZE, LINE_SIZE, PAGE_SIZE};
@@ -55,6 +60,8 @@ pub(crate) mod place {
 
     /// First copy of the static header.
     pub(crate) const HEADER: u64 = 0;
+    /// The line that is there while a container is being made.
+    pub(crate) const MAKING: u64 = 512;
     /// Second copy, in the last page of block 0.
     pub(crate) const HEADER_COPY: u64 = BLOCK_SIZE - PAGE_SIZE;
     /// The control line, first of the control page.

@@ -372,6 +372,23 @@ mod on_a_file {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
+    fn a_mark_is_seen_by_others_and_does_not_go_with_a_copy() {
+        let (directory, path) = place();
+        let storage = made(&path);
+        assert!(!storage.is_marked());
+        storage.mark();
+        drop(storage);
+        assert!(FileStorage::open(&path, Access::ReadOnly).unwrap().is_marked());
+        let copy = directory.path().join("copy");
+        std::fs::copy(&path, &copy).unwrap();
+        assert!(!FileStorage::open(&copy, Access::ReadWrite).unwrap().is_marked());
+        // Another file under the same name is another inode.
+        std::fs::rename(&copy, &path).unwrap();
+        assert!(!FileStorage::open(&path, Access::ReadWrite).unwrap().is_marked());
+    }
+
+    #[test]
     fn a_map_shows_what_was_written_before_and_after_it_was_made() {
         let (_directory, path) = place();
         let storage = made(&path);

@@ -188,3 +188,48 @@ fn what_killed_processes_leaked_is_found_again() {
         assert!(disk.len() < 200 * 65536, "{durability:?}: {} bytes for 50 KB", disk.len());
     }
 }
+
+/// A cut between the first writes and the headers left a file that neither `open`
+/// nor `create` took; somebody had to remove it by hand.
+#[test]
+fn a_creation_that_ended_anywhere_can_be_begun_anew() {
+    let mut rng = SimulatedRng::new(7);
+    let (mut unfinished, mut finished) = (0, 0);
+    for call in 0.. {
+        let disk = SimulatedDisk::new(call);
+        let process = disk.spawn();
+        disk.kill_at(process, call);
+        let storage = Box::new(disk.open(process));
+        let survived = ByteContainer::create_on(storage, Options::new()).is_ok();
+        let before = disk.snapshot();
+        for round in 0..20 {
+            disk.restore(&before);
+            if round > 0 {
+                let policy = CutPolicy::draw(&mut rng);
+                disk.power_cut(policy, &mut rng);
+            }
+            let reopened =
+                ByteContainer::open_on(Box::new(disk.open(disk.spawn())), Options::new());
+            let container = match reopened {
+                Ok(container) => {
+                    finished += 1;
+                    container
+                }
+                Err(_) => {
+                    unfinished += 1;
+                    create(&disk)
+                }
+            };
+            container.save("x", b"x").unwrap();
+            assert_eq!(container.load("x").unwrap().unwrap().value, b"x");
+            let report = container.check().unwrap();
+            assert!(report.is_sound(), "call {call}, round {round}: {:?}", report.damage);
+            let again = Box::new(disk.open(disk.spawn()));
+            ByteContainer::create_on(again, Options::new()).unwrap_err();
+        }
+        if survived {
+            break;
+        }
+    }
+    assert!(unfinished > 100 && finished > 50, "{unfinished} {finished}");
+}

@@ -487,6 +487,22 @@ fn the_view_tells_boots_and_mounts_apart() {
 }
 
 #[test]
+fn a_mark_is_seen_by_others_and_never_outlives_a_cut() {
+    let mut seen = 0;
+    for seed in 0..50 {
+        let disk = SimulatedDisk::new(seed);
+        let storage = disk.open(disk.spawn());
+        assert!(!storage.is_marked());
+        storage.mark();
+        seen += u32::from(disk.open(disk.spawn()).is_marked());
+        disk.power_cut(CutPolicy::Newest, &mut SimulatedRng::new(seed));
+        assert!(!disk.open(disk.spawn()).is_marked());
+    }
+    // Now and then the inode is evicted.
+    assert!((10..50).contains(&seen), "{seen}");
+}
+
+#[test]
 fn time_passes_only_when_somebody_waits() {
     let (disk, _, storage) = disk_with(1);
     let (now, up) = (storage.now_ms(), storage.uptime());
