@@ -9,7 +9,7 @@
 use super::writer::Writer;
 use crate::error::Result;
 use crate::format::block::{BlockHead, Use};
-use crate::format::{BLOCK_SIZE, place};
+use crate::format::BLOCK_SIZE;
 
 /// Number of the list of empty blocks.
 pub(crate) const EMPTY: usize = 0;
@@ -121,10 +121,7 @@ impl Writer<'_> {
     }
 
     pub(crate) fn set_list(&mut self, list: usize, block: u32) -> Result<()> {
-        let seal = self.seal();
-        let lists = self.lists()?;
-        lists.set(list, block);
-        let (offset, line) = lists.line_of(list, place::LISTS, seal);
+        let (line, offset) = self.lists()?.set(list, block);
         self.write(&line, offset)
     }
 }

@@ -238,7 +238,7 @@ impl<'a> Writer<'a> {
             root,
             pass: Pass::decode(&line(place::PASS), place::PASS, seal, control.generation),
             lists: with_lists
-                .then(|| ListHeads::decode(LISTS.slice(&page).unwrap_or(&[]), place::LISTS, seal)),
+                .then(|| ListHeads::of(LISTS.slice(&page).unwrap_or(&[]), place::LISTS, seal)),
             // Words reach no further, however long the file is.
             blocks: (len / BLOCK_SIZE).min(BLOCK_COUNT_MAX) as u32,
             attempt,
@@ -257,7 +257,7 @@ impl<'a> Writer<'a> {
         if self.lists.is_none() {
             let mut bytes = [0; LIST_LINES * LINE_SIZE];
             self.file.records.index.source.read(&mut bytes, place::LISTS).map_err(reading)?;
-            self.lists = Some(ListHeads::decode(&bytes, place::LISTS, self.seal()));
+            self.lists = Some(ListHeads::of(&bytes, place::LISTS, self.seal()));
         }
         self.lists.as_mut().ok_or_else(|| Error::damaged(place::LISTS, DamageKind::ControlLine))
     }

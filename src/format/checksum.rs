@@ -85,22 +85,21 @@ const YOUNG_BYTES_MAX: u32 = 64 << 10;
 fn young(seed: u32, bytes: &[u8]) -> u32 {
     let (words, rest) = bytes.as_chunks::<8>();
     let mut sum = !seed;
+    let [t0, t1, t2, t3, t4, t5, t6, t7] = &TABLES;
     for word in words {
-        let wide = u64::from_le_bytes(*word) ^ u64::from(sum);
-        sum = (0..8).fold(0, |sum, byte| {
-            let value = (wide >> (8 * byte)) as u8;
-            sum ^ lookup(7 - byte, value)
-        });
+        let [a, b, c, d, e, f, g, h] = (u64::from_le_bytes(*word) ^ u64::from(sum)).to_le_bytes();
+        sum = lookup(t7, a) ^ lookup(t6, b) ^ lookup(t5, c) ^ lookup(t4, d);
+        sum ^= lookup(t3, e) ^ lookup(t2, f) ^ lookup(t1, g) ^ lookup(t0, h);
     }
     for byte in rest {
-        sum = (sum >> 8) ^ lookup(0, sum as u8 ^ byte);
+        sum = (sum >> 8) ^ lookup(t0, sum as u8 ^ byte);
     }
     !sum
 }
 
 #[inline]
-fn lookup(table: usize, value: u8) -> u32 {
-    TABLES.get(table).and_then(|table| table.get(usize::from(value))).copied().unwrap_or(0)
+fn lookup(table: &[u32; 256], value: u8) -> u32 {
+    table.get(usize::from(value)).copied().unwrap_or(0)
 }
 
 /// Table k gives the sum of a byte that k zero bytes follow.

@@ -22,48 +22,55 @@ pub(super) mod lists_line {
 }
 
 /// Heads of the free lists: number 0 chains the empty blocks, number k the
-/// blocks of class k that have room. 0 is an empty list.
+/// blocks of class k that have room. 0 is an empty list. The lines are as the file
+/// has them; each is checked when it is asked, since most operations ask none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ListHeads([u32; HEADS_PER_LINE * LIST_LINES]);
+pub(crate) struct ListHeads {
+    lines: [Line; LIST_LINES],
+    offset: u64,
+    seal: Seal,
+}
 
 impl ListHeads {
-    /// The heads in the lines from `offset` on; a line that breaks a rule has
-    /// empty lists.
-    pub(crate) fn decode(bytes: &[u8], offset: u64, seal: Seal) -> ListHeads {
-        let mut heads = ListHeads([0; HEADS_PER_LINE * LIST_LINES]);
-        let lines = bytes.chunks_exact(LINE_SIZE).zip(heads.0.chunks_exact_mut(HEADS_PER_LINE));
-        for (index, (bytes, heads)) in lines.enumerate() {
-            let line: Line = Span::first(LINE_SIZE).array(bytes);
-            if seal.fits(&line, offset + (index * LINE_SIZE) as u64) {
-                for (head, from) in heads.iter_mut().zip(line.chunks_exact(4)) {
-                    *head = Span::first(4).get32(from);
-                }
-            }
+    /// The heads in the lines from `offset` on; a line that is missing or breaks a
+    /// rule has empty lists.
+    pub(crate) fn of(bytes: &[u8], offset: u64, seal: Seal) -> ListHeads {
+        let mut lines = [NEVER; LIST_LINES];
+        for (line, from) in lines.iter_mut().zip(bytes.chunks_exact(LINE_SIZE)) {
+            *line = Span::first(LINE_SIZE).array(from);
         }
-        heads
-    }
-
-    /// Index and content of the line that holds the head of this list.
-    pub(crate) fn line_of(&self, list: usize, offset: u64, seal: Seal) -> (u64, Line) {
-        let index = list / HEADS_PER_LINE;
-        let place = offset + (index * LINE_SIZE) as u64;
-        let mut line = NEVER;
-        let heads = self.0.chunks_exact(HEADS_PER_LINE).nth(index).unwrap_or(&[]);
-        for (head, to) in heads.iter().zip(line.chunks_exact_mut(4)) {
-            to.copy_from_slice(&head.to_le_bytes());
-        }
-        (place, seal.seal(line, place))
+        ListHeads { lines, offset, seal }
     }
 
     pub(crate) fn get(&self, list: usize) -> u32 {
-        self.0.get(list).copied().unwrap_or(0)
+        let (line, place) = self.line_of(list);
+        if self.seal.fits(&line, place) { head_span(list).get32(&line) } else { 0 }
     }
 
-    pub(crate) fn set(&mut self, list: usize, block: u32) {
-        if let Some(head) = self.0.get_mut(list) {
-            *head = block;
+    /// Sets a head; gives the line to be written, and its place.
+    pub(crate) fn set(&mut self, list: usize, block: u32) -> (Line, u64) {
+        let (mut line, place) = self.line_of(list);
+        if !self.seal.fits(&line, place) {
+            line = NEVER;
         }
+        head_span(list).put(&mut line, block.into());
+        let line = self.seal.seal(line, place);
+        if let Some(here) = self.lines.get_mut(list / HEADS_PER_LINE) {
+            *here = line;
+        }
+        (line, place)
     }
+
+    fn line_of(&self, list: usize) -> (Line, u64) {
+        let index = list / HEADS_PER_LINE;
+        let line = self.lines.get(index).copied().unwrap_or(NEVER);
+        (line, self.offset + (index * LINE_SIZE) as u64)
+    }
+}
+
+/// The place of a head within its line.
+fn head_span(list: usize) -> Span {
+    Span { offset: 4 * (list % HEADS_PER_LINE), size: 4 }
 }
 
 /// Bytes of an entry of the segment table or of its directory.

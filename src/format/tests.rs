@@ -97,16 +97,18 @@ fn the_lines_of_the_control_page_keep_what_is_put_into_them() {
 
 #[test]
 fn list_heads_keep_their_lines_apart() {
-    let mut heads = ListHeads::decode(&[], PLACE, seal());
-    heads.set(0, 5);
-    heads.set(20, 6);
+    let mut heads = ListHeads::of(&[], PLACE, seal());
     let mut bytes = vec![0; tables::LIST_LINES * LINE_SIZE];
-    for list in [0, 20] {
-        let (place, line) = heads.line_of(list, PLACE, seal());
+    for (list, block) in [(0, 4), (20, 6), (0, 5)] {
+        let (line, place) = heads.set(list, block);
         let from = (place - PLACE) as usize;
         bytes[from..from + LINE_SIZE].copy_from_slice(&line);
     }
-    assert_eq!(ListHeads::decode(&bytes, PLACE, seal()), heads);
+    let read = ListHeads::of(&bytes, PLACE, seal());
+    assert_eq!([0, 1, 20].map(|list| read.get(list)), [5, 0, 6]);
+    bytes[7] ^= 1;
+    let read = ListHeads::of(&bytes, PLACE, seal());
+    assert_eq!([0, 20].map(|list| read.get(list)), [0, 6]);
 }
 
 #[test]
