@@ -145,6 +145,9 @@ pub enum DamageKind {
     Entry,
     /// A record does not match the durable entry that names it.
     Record,
+    /// The file ends before what was once on the disk does. What is left can be
+    /// read; nothing is written.
+    CutShort,
 }
 
 impl Error {
@@ -292,6 +295,7 @@ impl fmt::Display for DamageKind {
             DamageKind::SegmentHead => "the head of a segment",
             DamageKind::Entry => "an entry",
             DamageKind::Record => "a record",
+            DamageKind::CutShort => "the end of the file, which was cut short,",
         })
     }
 }

@@ -16,7 +16,7 @@ use crate::format::entry::{Entry, Slot};
 use crate::format::header::{HEADER_SIZE, Header};
 use crate::format::segment::{ENTRIES, TALLY, Tally, entry_offset, segment_of};
 use crate::format::word::Word;
-use crate::format::{LINE_SIZE, Line, place};
+use crate::format::{BLOCK_SIZE, LINE_SIZE, Line, place};
 use crate::storage::Pause;
 
 /// Readings of a suspicious place before it is reported.
@@ -126,6 +126,17 @@ impl OpenFile {
                 return Ok(report);
             }
         };
+        let len = self.records.index.source.status().map_err(super::index::reading)?.len;
+        if len / BLOCK_SIZE < u64::from(control.synced_blocks) {
+            let lost = u64::from(control.synced_blocks) - len / BLOCK_SIZE;
+            report.add_damage(
+                len,
+                format!(
+                    "the file was cut short: the last {lost} blocks are missing; nothing can be \
+                     saved, what is left can be read"
+                ),
+            );
+        }
         let now_ms = self.storage().now_ms();
         let claims = Claims::default();
         let crashed = self.may_have_crashed();

@@ -129,6 +129,7 @@ fn write_control_page(storage: &dyn Storage, header: &Header, more: bool) -> Res
         generation: FIRST_EPOCH,
         recovered_epoch: 0,
         settled_epoch: 0,
+        synced_blocks: FIRST_SEGMENT + 1,
         synced_at_ms: storage.now_ms(),
         failures: 0,
         suspect: false,

@@ -8,8 +8,8 @@
 
 use super::writer::Writer;
 use crate::error::Result;
-use crate::format::block::{BlockHead, Use};
 use crate::format::BLOCK_SIZE;
+use crate::format::block::{BlockHead, Use};
 
 /// Number of the list of empty blocks.
 pub(crate) const EMPTY: usize = 0;

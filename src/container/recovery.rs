@@ -96,6 +96,7 @@ impl Writer<'_> {
         self.forget_busy()?;
         self.set_control(Control {
             synced_epoch: epoch - 1,
+            synced_blocks: self.blocks,
             synced_at_ms: self.file.storage().now_ms(),
             suspect: false,
             // Of this boot, it may be a syncer's that is alive in another view.

@@ -178,6 +178,7 @@ impl OpenFile {
         let synced_epoch = writer.control.synced_epoch.max(begun.epoch);
         writer.set_control(Control {
             synced_epoch,
+            synced_blocks: begun.blocks.max(writer.control.synced_blocks),
             synced_at_ms: self.storage().now_ms(),
             suspect: false,
             syncing: false,
@@ -244,16 +245,17 @@ impl Drop for Turn<'_> {
 #[derive(Clone, Copy, Debug)]
 struct Begun {
     epoch: u64,
+    blocks: u32,
     failures: u32,
 }
 
 impl Writer<'_> {
     fn bump(&mut self) -> Result<Begun> {
         let control = self.control;
-        let failures = control.failures;
+        let (blocks, failures) = (self.blocks, control.failures);
         if control.write_epoch - control.synced_epoch >= LEAD_MAX {
             self.set_control(Control { syncing: true, ..control })?;
-            return Ok(Begun { epoch: control.write_epoch - 1, failures });
+            return Ok(Begun { epoch: control.write_epoch - 1, blocks, failures });
         }
         let next = control.write_epoch + 1;
         if next >= EPOCH_MAX {
@@ -272,7 +274,7 @@ impl Writer<'_> {
             self.pass = Pass::begin(generation, self.pass.blocks);
             self.local().spares.forget();
         }
-        Ok(Begun { epoch: control.write_epoch, failures })
+        Ok(Begun { epoch: control.write_epoch, blocks, failures })
     }
 
     pub(super) fn note_failed_sync(&mut self) -> Result<()> {

@@ -229,6 +229,9 @@ impl<'a> Writer<'a> {
             .ok_or_else(|| Error::damaged(place::CONTROL, DamageKind::ControlLine))?;
         let root = Root::decode(&line(place::ROOT), place::ROOT, seal)
             .ok_or_else(|| Error::damaged(place::ROOT, DamageKind::RootLine))?;
+        if len / BLOCK_SIZE < u64::from(control.synced_blocks) {
+            return Err(Error::damaged(len, DamageKind::CutShort));
+        }
         if u64::from(root.segments) >= len / BLOCK_SIZE {
             return Err(Error::damaged(place::ROOT, DamageKind::RootLine));
         }

@@ -29,8 +29,8 @@ pub(super) mod control_line {
     pub(crate) const FAILURES: Span = SYNCED_AT.then(4);
     pub(crate) const STATE: Span = FAILURES.then(4);
     pub(crate) const SETTLED: Span = STATE.then(8);
-    pub(crate) const RESERVED: Span = SETTLED.then(4);
-    const _: () = assert!(RESERVED.end() == LINE_CHECK.offset);
+    pub(crate) const SYNCED_BLOCKS: Span = SETTLED.then(4);
+    const _: () = assert!(SYNCED_BLOCKS.end() == LINE_CHECK.offset);
 }
 
 const STATE_SUSPECT: u64 = 1;
@@ -52,6 +52,8 @@ pub(crate) struct Control {
     /// What was durable before the last recovery, as far as the pass has not come
     /// to its end since: no cut took a version of this epoch or an earlier one.
     pub(crate) settled_epoch: u64,
+    /// Blocks of the file that are on the disk: no cut leaves a shorter one.
+    pub(crate) synced_blocks: u32,
     /// When `synced_epoch` last rose, milliseconds since 1970.
     pub(crate) synced_at_ms: u64,
     /// Number of failed syncs, to void those in flight.
@@ -74,6 +76,7 @@ impl Control {
             generation: field::GENERATION.get(line),
             recovered_epoch: field::RECOVERED.get(line),
             settled_epoch: field::SETTLED.get(line),
+            synced_blocks: field::SYNCED_BLOCKS.get32(line),
             synced_at_ms: field::SYNCED_AT.get(line),
             failures: field::FAILURES.get32(line),
             suspect: field::STATE.get(line) & STATE_SUSPECT != 0,
@@ -96,6 +99,7 @@ impl Control {
         field::GENERATION.put(&mut line, self.generation);
         field::RECOVERED.put(&mut line, self.recovered_epoch);
         field::SYNCED_AT.put(&mut line, self.synced_at_ms);
+        field::SYNCED_BLOCKS.put(&mut line, self.synced_blocks.into());
         field::SETTLED.put(&mut line, self.settled_epoch);
         field::FAILURES.put(&mut line, self.failures.into());
         let suspect = if self.suspect { STATE_SUSPECT } else { 0 };

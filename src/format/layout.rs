@@ -149,7 +149,7 @@ const LAYOUT: &[Structure] = &[
             field("failures", control_line::FAILURES),
             field("state", control_line::STATE),
             field("settled_epoch", control_line::SETTLED),
-            field("reserved", control_line::RESERVED),
+            field("synced_blocks", control_line::SYNCED_BLOCKS),
             CHECK,
         ],
     },

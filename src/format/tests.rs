@@ -65,6 +65,7 @@ fn the_lines_of_the_control_page_keep_what_is_put_into_them() {
         generation: 16,
         recovered_epoch: 16,
         settled_epoch: 11,
+        synced_blocks: 12,
         synced_at_ms: 5,
         failures: 3,
         suspect: true,
