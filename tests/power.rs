@@ -30,11 +30,14 @@ mod value;
 #[path = "outside/work.rs"]
 mod work;
 
+use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::time::{Instant, SystemTime};
 
 use cloakroom::ByteContainer;
-use disk::Kind;
+use dice::Dice;
+use disk::{Disk, Kind};
 use lane::{Lane, Tally};
 use work::Job;
 
@@ -111,6 +114,48 @@ fn no_promise_is_broken_by_a_power_cut_of_ext4() {
 #[test]
 fn no_promise_is_broken_by_a_power_cut_of_xfs() {
     run(Kind::Xfs, cuts(40));
+}
+
+/// The harness itself: a cut keeps the pages that were forced out, and no others.
+#[test]
+fn a_cut_keeps_what_was_forced_out_and_nothing_else() {
+    for kind in [Kind::Ext4, Kind::Xfs] {
+        let mut dice = Dice::new(seed());
+        match Disk::new(kind, &mut dice) {
+            Ok(disk) => keeps_what_was_forced_out(&disk, &mut dice),
+            Err(why) => say(&format!("\n*** not run: pages kept by {kind}: {why} ***\n")),
+        }
+    }
+}
+
+fn keeps_what_was_forced_out(disk: &Disk, dice: &mut Dice) {
+    const PAGES: u64 = 300;
+    let path = disk.file("pages");
+    let fill = |byte: u8| {
+        let file = File::options().create(true).truncate(false).write(true).open(&path).unwrap();
+        (0..PAGES).for_each(|page| file.write_all_at(&[byte; 4096], page * 4096).unwrap());
+        file
+    };
+    fill(1).sync_all().unwrap();
+    for byte in 2..8 {
+        let file = fill(byte);
+        let before = fs::read(&path).unwrap();
+        assert!(before.iter().all(|found| *found == byte));
+        let kept: Vec<bool> = (0..PAGES).map(|_| dice.percent(50)).collect();
+        for (page, _) in (0..).zip(&kept).filter(|(_, kept)| **kept) {
+            kernel::force_out(&file, page * 4096, 4096).unwrap();
+        }
+        drop(file);
+        disk.cut().unwrap();
+        disk.power_up().unwrap();
+        disk.warm(&path).unwrap();
+        let old = fs::read(&path).unwrap();
+        for (page, (bytes, kept)) in old.chunks(4096).zip(kept).enumerate() {
+            let new = bytes.iter().all(|found| *found == byte);
+            let whole = bytes.iter().all(|found| *found == bytes[0]);
+            assert!(whole && new == kept, "page {page}, forced out: {kept}, new: {new}");
+        }
+    }
 }
 
 /// The harness itself: each of these storages must be found out.

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
+use std::io::ErrorKind::NotFound;
 use std::io::{Read, Seek};
 use std::path::PathBuf;
 use std::process::Child;
@@ -23,7 +24,7 @@ use crate::disk::{Disk, Forced, Kind};
 use crate::ledger::{After, Ledger, Reading};
 use crate::message::{Ear, What};
 use crate::value::{self, COUNTERS, FRESH};
-use crate::work::{self, Job};
+use crate::work::{self, Job, Mood};
 
 const WRITERS: u64 = 3;
 /// Rounds of one container; then it has grown enough.
@@ -47,6 +48,7 @@ pub(crate) struct Tally {
     pub(crate) cuts_that_took: u64,
     pub(crate) shorter: u64,
     pub(crate) in_creation: u64,
+    pub(crate) half_made: u64,
     pub(crate) in_recovery: u64,
     pub(crate) in_split: u64,
     pub(crate) in_sync: u64,
@@ -58,13 +60,13 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Tally { cuts, containers, operations, promised, taken_back, .. } = self;
         let Tally { cuts_that_took, shorter, in_creation, in_recovery, .. } = self;
-        let Tally { in_split, in_sync, recoveries, segments, .. } = self;
+        let Tally { half_made, in_split, in_sync, recoveries, segments, .. } = self;
         write!(
             f,
             "{cuts} cuts of {containers} containers (up to {segments} segments), {operations} \
              operations, {promised} sessions with promises; {cuts_that_took} cuts took back \
              {taken_back} unpromised ones, {shorter} shortened the file; cut in creation: \
-             {in_creation}, recovery: {in_recovery}, split: {in_split}, sync: {in_sync}; \
+             {in_creation} ({half_made} half made), recovery: {in_recovery}, split: {in_split}, sync: {in_sync}; \
              {recoveries} recoveries seen"
         )
     }
@@ -160,8 +162,9 @@ impl Lane {
             return;
         }
         let container = ByteContainer::create(self.path(), never()).unwrap();
-        // Close to the first split.
-        let count = 450 + self.dice.below(180) as u16;
+        // Close to a split.
+        let segments = 1 + self.dice.below(3) as u16;
+        let count = segments * 600 - self.dice.below(150) as u16;
         for _ in 0..count {
             container.save(value::id(self.fresh), &value::value(self.fresh, 1)).unwrap();
             self.ledger.settle(self.fresh, Some(Reading { number: 1, touch: 0 }));
@@ -178,9 +181,9 @@ impl Lane {
         if !self.ear.wait(Duration::from_secs(20)) {
             return Err("no process came to work".into());
         }
-        // At work for some time, or hardly begun: recovery comes first.
-        let longest = if self.dice.percent(30) || creates { 600 } else { 12_000 };
-        let moment = self.dice.spread(8, longest);
+        // Hardly begun, when recovery comes first, or at work for some time.
+        let early = self.dice.percent(30) || creates;
+        let moment = if early { self.dice.spread(8, 600) } else { 1000 + self.dice.below(6000) };
         std::thread::sleep(Duration::from_micros(moment));
         let end = match self.dice.below(4) {
             0 => End::Stopped,
@@ -194,9 +197,9 @@ impl Lane {
 
     fn start(&mut self, creates: bool) -> Vec<Child> {
         let count = if creates { 1 } else { 1 + self.dice.below(WRITERS) };
-        let mood = Job::moods(&mut self.dice);
         let writers: Vec<Job> = (0..count)
             .map(|writer| {
+                let mood = Job::moods(&mut self.dice);
                 let fresh = self.fresh;
                 self.fresh += FRESH_PER_JOB;
                 Job {
@@ -204,8 +207,8 @@ impl Lane {
                     opening: self.opening.into(),
                     creates: creates.into(),
                     writer: writer as u8,
-                    durability: self.dice.below(3) as u32,
-                    mood: if writer == 0 { mood } else { Job::moods(&mut self.dice) },
+                    durability: self.durability(mood),
+                    mood,
                     round: self.round,
                     fresh,
                     fresh_count: FRESH_PER_JOB,
@@ -215,6 +218,12 @@ impl Lane {
             .collect();
         let start = |job: &Job| child::start(&job.to_text(), self.ear.mouth(), &self.log);
         writers.iter().map(start).collect()
+    }
+
+    /// A growing load is a fast one most of the time, or it would not get far.
+    fn durability(&mut self, mood: Mood) -> u32 {
+        let slow = mood != Mood::Growing || self.dice.percent(20);
+        if slow { self.dice.below(3) as u32 } else { 1 + self.dice.below(2) as u32 }
     }
 
     fn cut(&mut self, children: &mut [Child], end: End) -> Result<(), String> {
@@ -243,6 +252,9 @@ impl Lane {
         self.disk.power_up().map_err(text)?;
         self.tally.cuts += 1;
         let len_after = fs::metadata(self.path()).map_or(0, |data| data.len());
+        if len_after > 0 {
+            self.disk.warm(&self.path()).map_err(text)?;
+        }
         self.tally.shorter += u64::from(len_after < len);
         Ok(())
     }
@@ -313,13 +325,19 @@ impl Lane {
             Ok(_) => return Ok(true),
             Err(error) => error,
         };
-        let nothing = match error.kind() {
-            ErrorKind::NotAContainer(NotAContainer::Empty) => true,
-            ErrorKind::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
-            _ => false,
-        };
-        if !nothing {
-            return Err(format!("a cut in creation left what does not open: {error}"));
+        match error.kind() {
+            ErrorKind::NotAContainer(NotAContainer::Empty) => {}
+            ErrorKind::Io { source, .. } if source.kind() == NotFound => {}
+            // Begun and without a header: whoever asked for it has to remove it.
+            ErrorKind::NotAContainer(NotAContainer::NoHeader) => {
+                let refused = ByteContainer::create(self.path(), never());
+                if !refused.is_err_and(|error| matches!(error.kind(), ErrorKind::Exists)) {
+                    return Err("what is neither blank nor a container was taken".into());
+                }
+                fs::remove_file(self.path()).unwrap();
+                self.tally.half_made += 1;
+            }
+            _ => return Err(format!("a cut in creation left what does not open: {error}")),
         }
         ByteContainer::create(self.path(), never())
             .map_err(|error| format!("what a cut left cannot be made a container: {error}"))?;
