@@ -35,7 +35,7 @@ enum Kind {
     Touch,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Key {
     base: Option<Reading>,
     operations: Vec<(u32, Kind)>,
@@ -44,7 +44,7 @@ struct Key {
     promised: u32,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Counter {
     base: u32,
     /// Times that somebody began to raise it.
@@ -53,7 +53,7 @@ struct Counter {
     promised: u32,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ledger {
     after: After,
     keys: BTreeMap<u16, Key>,
@@ -92,9 +92,11 @@ impl Ledger {
             What::Syncs => drop(self.syncs.insert(writer, self.done.len())),
             What::Synced => {
                 let until = self.syncs.remove(&writer).expect("a sync that never began");
-                for (key, number) in self.done[..until].to_vec() {
-                    self.promise(key, number);
+                let done = std::mem::take(&mut self.done);
+                for (key, number) in &done[..until] {
+                    self.promise(*key, *number);
                 }
+                self.done = done;
             }
             What::Created => self.created = true,
             What::Ready | What::Failed | What::Wrong | What::Cut => {}

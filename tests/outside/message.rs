@@ -143,7 +143,10 @@ pub(crate) struct Mouth {
 
 impl Mouth {
     pub(crate) fn new(writer: u8) -> Mouth {
-        let pipe = io::stdin().as_fd().try_clone_to_owned().unwrap();
+        Mouth::on(io::stdin().as_fd().try_clone_to_owned().unwrap(), writer)
+    }
+
+    pub(crate) fn on(pipe: OwnedFd, writer: u8) -> Mouth {
         Mouth { pipe: File::from(pipe), writer }
     }
 

@@ -61,10 +61,9 @@ impl Job {
         let mood = MOODS.iter().position(|mood| *mood == self.mood).unwrap();
         let Job { path, opening, creates, writer, durability, .. } = self;
         let Job { round, fresh, fresh_count, seed, .. } = self;
-        format!(
-            "{}|{opening}|{creates}|{writer}|{durability}|{mood}|{round}|{fresh}|{fresh_count}|{seed}",
-            path.display()
-        )
+        let path = path.display();
+        let load = format!("{writer}|{durability}|{mood}|{round}|{fresh}|{fresh_count}|{seed}");
+        format!("{path}|{opening}|{creates}|{load}")
     }
 
     pub(crate) fn from_text(text: &str) -> Job {

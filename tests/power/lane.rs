@@ -33,6 +33,8 @@ const ROUNDS: u32 = 40;
 const FRESH_PER_JOB: u16 = 250;
 /// A key of the parent's own, which no process uses.
 const OWN_KEY: u16 = 999;
+/// Where the second copy of the static header lies.
+const HEADER_COPY: u64 = 61_440;
 /// A recovery raises the write epoch by this.
 const LEAP: u64 = 16;
 
@@ -66,8 +68,8 @@ impl fmt::Display for Tally {
             "{cuts} cuts of {containers} containers (up to {segments} segments), {operations} \
              operations, {promised} sessions with promises; {cuts_that_took} cuts took back \
              {taken_back} unpromised ones, {shorter} shortened the file; cut in creation: \
-             {in_creation} ({half_made} half made), recovery: {in_recovery}, split: {in_split}, sync: {in_sync}; \
-             {recoveries} recoveries seen"
+             {in_creation} ({half_made} half made), recovery: {in_recovery}, split: {in_split}, \
+             sync: {in_sync}; {recoveries} recoveries seen"
         )
     }
 }
@@ -322,7 +324,9 @@ impl Lane {
     /// nothing in its place, and another one can be made of it.
     fn finish_creation(&mut self) -> Result<bool, String> {
         let error = match ByteContainer::open_read_only(self.path(), Options::new()) {
-            Ok(_) => return Ok(true),
+            Ok(container) if self.has_both_headers(&container) => return Ok(true),
+            // It works, but `check` misses the other header for ever.
+            Ok(_) => return self.make_anew(),
             Err(error) => error,
         };
         match error.kind() {
@@ -334,11 +338,25 @@ impl Lane {
                 if !refused.is_err_and(|error| matches!(error.kind(), ErrorKind::Exists)) {
                     return Err("what is neither blank nor a container was taken".into());
                 }
-                fs::remove_file(self.path()).unwrap();
-                self.tally.half_made += 1;
+                return self.make_anew();
             }
             _ => return Err(format!("a cut in creation left what does not open: {error}")),
         }
+        self.make()
+    }
+
+    fn has_both_headers(&self, container: &ByteContainer) -> bool {
+        let report = container.check().unwrap();
+        report.damage.iter().all(|finding| ![0, HEADER_COPY].contains(&finding.offset))
+    }
+
+    fn make_anew(&mut self) -> Result<bool, String> {
+        fs::remove_file(self.path()).unwrap();
+        self.tally.half_made += 1;
+        self.make()
+    }
+
+    fn make(&mut self) -> Result<bool, String> {
         ByteContainer::create(self.path(), never())
             .map_err(|error| format!("what a cut left cannot be made a container: {error}"))?;
         self.ledger.created = true;

@@ -1,0 +1,181 @@
+//! Each public operation, killed at every system call that it makes: before the
+//! call and after it. While it is stopped there, others read; when it is dead,
+//! one who was there all the time and one who comes anew check, repair and go on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cloakroom::{ByteContainer, ErrorKind, NotAContainer, Options};
+
+use crate::ledger::{After, Ledger};
+use crate::message::{Ear, Mouth, What};
+use crate::scenes::{ABSENT, Actor, FIRST, KEYS, Scene, States, View, all, never};
+use crate::tracee::{Step, Tracee};
+use crate::value::{self, COUNTERS, FRESH};
+use crate::work;
+
+/// No operation makes so many system calls.
+const STOPS_MAX: usize = 20_000;
+/// Numbers of what is done after the kill.
+const AFTERWARDS: u32 = 100_000;
+
+pub(crate) struct Swept {
+    pub(crate) operations: usize,
+    pub(crate) points: usize,
+}
+
+/// Sweeps all scenes. The directory should be in memory: a kill knows no disk.
+pub(crate) fn sweep(directory: &Path) -> Swept {
+    let home = directory.join("home.room");
+    let states = States::make(&home);
+    let scenes = all(&states);
+    let mut swept = Swept { operations: scenes.len() + 1, points: sweep_creation(directory) };
+    for scene in &scenes {
+        let mut stops = 0;
+        while stops < STOPS_MAX && kill_at(scene, &states, directory, &home, stops) {
+            stops += 1;
+        }
+        assert!((1..STOPS_MAX).contains(&stops), "{}: {stops} stops", scene.name);
+        swept.points += stops;
+    }
+    swept
+}
+
+/// Kills the scene's process at the stop of this number. False if it ended first.
+fn kill_at(scene: &Scene<'_>, states: &States, directory: &Path, home: &Path, stop: usize) -> bool {
+    let copy = directory.join("copy.room");
+    let path = if scene.view == View::Known { home } else { &copy };
+    let _ = fs::remove_file(&copy);
+    fs::write(path, &scene.state.bytes).unwrap();
+    let mut ear = Ear::new();
+    let mut tracee = Tracee::new(|| {
+        let container = ByteContainer::open(path, scene.options.clone()).unwrap();
+        // Long-lived: it has been read through, and is mapped.
+        (0..6).for_each(|key| drop(container.load(value::id(key)).unwrap()));
+        let mouth = Mouth::on(ear.mouth(), 0);
+        let mut actor = Actor { container, mouth, number: FIRST, next: states.next };
+        move || (scene.action)(&mut actor)
+    });
+    let witness = ByteContainer::open(path, never()).unwrap();
+    let mut ledger = scene.state.ledger.clone();
+    let mut ended = false;
+    for _ in 0..=stop {
+        if tracee.next_call() == Step::Ended {
+            ended = true;
+            break;
+        }
+    }
+    let place = format!("{:?}, stop {stop}", scene.name);
+    ear.listen().into_iter().for_each(|message| ledger.note(message));
+    // Readers go on, whoever is stopped and whatever it holds. The first of these
+    // is one; the rest of the keys are read when it is dead.
+    if stop % 4 == 0 {
+        expect_all(&witness, &ledger, &format!("{place}, stopped"));
+    }
+    drop(tracee);
+    expect_all(&witness, &ledger, &format!("{place}, witness"));
+    afterwards(&witness, path, ledger, &place);
+    !ended
+}
+
+fn expect_all(container: &ByteContainer, ledger: &Ledger, place: &str) {
+    for key in ledger.keys() {
+        let read = work::read(container, key).unwrap_or_else(|e| panic!("{place}: {key}: {e}"));
+        let read = read.unwrap_or_else(|why| panic!("{place}: {key}: {why}"));
+        ledger.check(key, read).unwrap_or_else(|why| panic!("{place}: {why}"));
+    }
+}
+
+fn expect_sound(container: &ByteContainer, place: &str) {
+    let report = container.check().unwrap_or_else(|error| panic!("{place}: {error}"));
+    assert!(report.is_sound(), "{place}: {:?}", report.damage);
+}
+
+/// What others do after the kill: everything that is told is as it must be, then
+/// and from then on.
+fn afterwards(witness: &ByteContainer, path: &Path, mut ledger: Ledger, place: &str) {
+    expect_sound(witness, place);
+    let fresh = ByteContainer::open(path, never()).unwrap();
+    let keys: Vec<u16> = ledger.keys().filter(|key| *key < FRESH).collect();
+    // What it is now, it stays: nothing aborted comes back later.
+    for &key in &keys {
+        ledger.settle(key, work::read(&fresh, key).unwrap().unwrap());
+    }
+    let mut number = AFTERWARDS;
+    let mut ear = Ear::new();
+    let mut mouth = Mouth::on(ear.mouth(), 0);
+    for (turn, &key) in keys.iter().enumerate() {
+        let container = if turn % 2 == 0 { witness } else { &fresh };
+        number += 1;
+        let done = if turn % 5 == 4 {
+            mouth.tell(What::Removes, key, number);
+            container.remove(value::id(key)).map(drop)
+        } else {
+            mouth.tell(What::Saves, key, number);
+            container.save(value::id(key), &value::value(key, number)).map(drop)
+        };
+        done.unwrap_or_else(|error| panic!("{place}: {key}: {error}"));
+        mouth.tell(What::Done, key, number);
+    }
+    ear.listen().into_iter().for_each(|message| ledger.note(message));
+    // Twice: a split that was under way ends.
+    for container in [witness, &fresh] {
+        container.sync().unwrap_or_else(|error| panic!("{place}: {error}"));
+        expect_all(container, &ledger, &format!("{place}, afterwards"));
+    }
+    expect_sound(&fresh, &format!("{place}, afterwards"));
+    assert!(keys.len() >= usize::from(KEYS) && ABSENT < COUNTERS);
+}
+
+/// Making a container, killed at every system call: there is one, or another can
+/// be made in its place, or its beginning has to be removed first.
+fn sweep_creation(directory: &Path) -> usize {
+    let path: PathBuf = directory.join("made.room");
+    let mut stops = 0;
+    loop {
+        let _ = fs::remove_file(&path);
+        let mut ear = Ear::new();
+        let mut tracee = Tracee::new(|| {
+            let mut mouth = Mouth::on(ear.mouth(), 0);
+            let path = &path;
+            move || {
+                drop(ByteContainer::create(path, never()).unwrap());
+                mouth.tell(What::Created, 0, 0);
+            }
+        });
+        let ended = (0..=stops).any(|_| tracee.next_call() == Step::Ended);
+        drop(tracee);
+        let mut ledger = Ledger::new(After::Kills);
+        ear.listen().into_iter().for_each(|message| ledger.note(message));
+        expect_made_or_not(&path, ledger.created, stops);
+        if ended {
+            return stops;
+        }
+        stops += 1;
+        assert!(stops < STOPS_MAX);
+    }
+}
+
+fn expect_made_or_not(path: &Path, created: bool, stop: usize) {
+    let place = format!("creation, stop {stop}");
+    let container = match ByteContainer::open(path, Options::new()) {
+        Ok(container) => container,
+        Err(error) => {
+            assert!(!created, "{place}: {error}");
+            match error.kind() {
+                ErrorKind::NotAContainer(NotAContainer::Empty) => {}
+                ErrorKind::Io { .. } => assert!(!path.exists(), "{place}: {error}"),
+                // Begun and without a header: it has to be removed first.
+                ErrorKind::NotAContainer(NotAContainer::NoHeader) => fs::remove_file(path).unwrap(),
+                _ => panic!("{place}: {error}"),
+            }
+            ByteContainer::create(path, never()).unwrap_or_else(|e| panic!("{place}: {e}"))
+        }
+    };
+    container.save("first", b"value").unwrap();
+    assert_eq!(container.load("first").unwrap().unwrap().value, b"value");
+    // The first header may have been about to be written; nobody does it later.
+    let damage = container.check().unwrap().damage;
+    let headers_only = damage.iter().all(|finding| finding.offset == 0);
+    assert!(if created { damage.is_empty() } else { headers_only }, "{place}: {damage:?}");
+}
