@@ -20,11 +20,15 @@ mod kernel;
 #[path = "power/lane.rs"]
 mod lane;
 #[path = "outside/ledger.rs"]
+#[allow(dead_code)] // Two harnesses share it.
 mod ledger;
 #[path = "outside/message.rs"]
+#[allow(dead_code)] // Two harnesses share it.
 mod message;
 #[path = "power/openings.rs"]
 mod openings;
+#[path = "outside/reading.rs"]
+mod reading;
 #[path = "outside/value.rs"]
 mod value;
 #[path = "outside/work.rs"]

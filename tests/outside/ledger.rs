@@ -134,6 +134,11 @@ impl Ledger {
         self.keys.keys().copied()
     }
 
+    /// What the key was settled to be.
+    pub(crate) fn base(&self, key: u16) -> Option<Reading> {
+        self.keys.get(&key).and_then(|key| key.base)
+    }
+
     pub(crate) fn counters(&self) -> impl Iterator<Item = u16> {
         self.counters.keys().copied()
     }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use cloakroom::{ByteContainer, Change, Durability, MapPolicy, Options, Result, Updated};
 
 use crate::dice::Dice;
-use crate::ledger::Reading;
 use crate::message::{Mouth, What};
+use crate::reading;
 use crate::value::{self, COUNTERS, FAR_MS};
 
 /// Sessions that each writer saves again and again.
@@ -192,7 +192,7 @@ impl Work<'_> {
                 self.mouth.tell(What::Synced, 0, number);
             }
             _ => {
-                let read = read(container, key);
+                let read = reading::read(container, key);
                 let read = read?.map(|read| read.map(|read| read.number));
                 let left = self.left.get(&key);
                 let wrong = match (&read, left) {
@@ -219,17 +219,4 @@ fn raise(container: &ByteContainer, key: u16) -> Result<u32> {
     })?;
     assert!(matches!(raised, Updated::Saved(_)));
     Ok(count)
-}
-
-/// A session as it reads, or what is wrong with its value.
-pub(crate) fn read(
-    container: &ByteContainer,
-    key: u16,
-) -> Result<std::result::Result<Option<Reading>, String>> {
-    let Some(session) = container.load(value::id(key))? else {
-        return Ok(Ok(None));
-    };
-    let touch = session.times.deadline_ms.map_or(0, |deadline_ms| deadline_ms - FAR_MS);
-    let number = value::number_of(key, &session.value);
-    Ok(number.map(|number| Some(Reading { number, touch: touch as u32 })))
 }

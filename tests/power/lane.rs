@@ -23,8 +23,9 @@ use crate::dice::Dice;
 use crate::disk::{Disk, Forced, Kind};
 use crate::ledger::{After, Ledger, Reading};
 use crate::message::{Ear, What};
+use crate::reading;
 use crate::value::{self, COUNTERS, FRESH};
-use crate::work::{self, Job, Mood};
+use crate::work::{Job, Mood};
 
 const WRITERS: u64 = 3;
 /// Rounds of one container; then it has grown enough.
@@ -374,7 +375,7 @@ impl Lane {
         }
         let mut found = Found::default();
         for key in self.ledger.keys() {
-            let read = work::read(container, key).map_err(|error| format!("{key}: {error}"))?;
+            let read = reading::read(container, key).map_err(|error| format!("{key}: {error}"))?;
             found.sessions.insert(key, read.map_err(|why| format!("key {key}: {why}"))?);
         }
         for key in self.ledger.counters() {
