@@ -4,13 +4,16 @@ FUZZ_SECONDS ?= 30
 SOAK_SECONDS ?= 600
 POWER_CUTS ?= 2000
 SOAK_POWER_CUTS ?= 20000
+KILLS ?= 5000
+SOAK_KILLS ?= 100000
 FUZZ_TARGETS ?= open_bytes operations
 
-.PHONY: help setup test power lint bench fuzz soak
+.PHONY: help setup test power kills lint bench fuzz soak
 
 help:
 	@echo "make test    all tests; installs the Debian packages that they need"
 	@echo "make power   POWER_CUTS=$(POWER_CUTS) power cuts of real file systems; root"
+	@echo "make kills   KILLS=$(KILLS) random kills, and at every system call"
 	@echo "make lint    rustfmt, clippy and docs, warnings denied"
 	@echo "make bench   criterion benches"
 	@echo "make fuzz    each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)"
@@ -42,6 +45,10 @@ test: setup
 power: setup
 	CLOAKROOM_POWER_CUTS=$(POWER_CUTS) cargo test --release --test power
 
+kills:
+	CLOAKROOM_KILLS=$(KILLS) CLOAKROOM_KILL_CALLS=1 CLOAKROOM_KILL_STRIDE=29 \
+	    cargo test --release --test kills
+
 lint:
 	cargo fmt --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
@@ -61,3 +68,5 @@ fuzz-%:
 soak:
 	CLOAKROOM_SOAK_SECONDS=$(SOAK_SECONDS) cargo test --release --test crash
 	CLOAKROOM_POWER_CUTS=$(SOAK_POWER_CUTS) cargo test --release --test power
+	CLOAKROOM_KILLS=$(SOAK_KILLS) CLOAKROOM_KILL_CALLS=1 CLOAKROOM_KILL_STRIDE=2 \
+	    cargo test --release --test kills

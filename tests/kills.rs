@@ -3,8 +3,10 @@
 //!
 //! Every public operation is killed at each system call, mapped loads are stopped
 //! between instructions while others change what they read, and a crowd works
-//! under a storm of random kills. `make kills` runs all of it; `cargo test` a
-//! small storm. The printed seed repeats the choices, not the timing.
+//! under a storm of random kills. `make kills` runs all of it, `cargo test` a part:
+//! `CLOAKROOM_KILLS=n` random kills, `CLOAKROOM_KILL_CALLS=n` for every nth system
+//! call stop, `CLOAKROOM_KILL_STRIDE=n` for every nth instruction. The printed seed
+//! (`CLOAKROOM_SEED=n`) repeats the choices, not the timing.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -39,6 +41,7 @@ mod tracee;
 mod value;
 
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Instant, SystemTime};
 
@@ -62,10 +65,14 @@ fn place() -> TempDir {
 
 fn sweep_calls(first: usize) {
     let (place, began) = (place(), Instant::now());
-    let Swept { operations, points } = sweep::sweep(place.path(), first);
+    let stride = number("CLOAKROOM_KILL_CALLS").unwrap_or(9) as usize;
+    let Swept { operations, points } = sweep::sweep(place.path(), first, stride);
     let seconds = began.elapsed().as_secs_f32();
-    say(&format!("kills: {operations} operations, {points} system call stops, {seconds:.1} s"));
-    assert!(points > 1000);
+    say(&format!(
+        "kills: {operations} operations, killed at every {stride}th system call stop: \
+         {points} points, {seconds:.1} s"
+    ));
+    assert!(points > 1000 / stride);
 }
 
 // Two halves, for two processors.
@@ -90,7 +97,7 @@ fn creation_can_be_killed_at_every_system_call() {
 #[test]
 fn a_load_may_be_stopped_at_any_instruction() {
     let (place, began) = (place(), Instant::now());
-    let stride = number("CLOAKROOM_KILL_STRIDE").unwrap_or(97) as usize;
+    let stride = number("CLOAKROOM_KILL_STRIDE").unwrap_or(301) as usize;
     let first = seed() as usize % stride;
     let Stopped { changes, points, instructions, newer } =
         loads::sweep(place.path(), first, stride);
@@ -106,7 +113,8 @@ fn a_load_may_be_stopped_at_any_instruction() {
 #[test]
 fn a_storm_of_kills_loses_nothing_that_was_told() {
     let (place, began, seed) = (tempfile::tempdir().unwrap(), Instant::now(), seed());
-    let storm = storm::rage(place.path(), number("CLOAKROOM_KILLS").unwrap_or(200), seed);
+    let storm =
+        storm::rage(place.path(), number("CLOAKROOM_KILLS").unwrap_or(200), seed, Opening::Plain);
     let Storm { kills, stops, checks, containers, operations, file_max, segments } = storm;
     let (seconds, file_max) = (began.elapsed().as_secs_f32(), file_max >> 20);
     say(&format!(
@@ -130,6 +138,15 @@ fn broken_promises_are_found_out() {
         let stop = found.unwrap_or_else(|| panic!("{opening:?} was not found out in {scene:?}"));
         say(&format!("kills: writes {opening:?}, {scene:?}: found out at stop {stop}"));
     }
+}
+
+#[test]
+fn a_lock_that_is_always_free_is_found_out() {
+    let (place, seed) = (tempfile::tempdir().unwrap(), seed());
+    let rage = || storm::rage(place.path(), 500, seed, Opening::Unlocked);
+    let why = catch_unwind(AssertUnwindSafe(rage)).expect_err("it was not found out");
+    let why = why.downcast_ref::<String>().map_or("a panic", |text| text.as_str());
+    say(&format!("kills: seed {seed}, no writer lock: found out: {why:.200}"));
 }
 
 fn number(variable: &str) -> Option<u64> {

@@ -56,6 +56,8 @@ fn play() {
     let Some(text) = child::job() else {
         return;
     };
+    // Not to outlive the thread that started this.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).unwrap();
     let job = Job::from_text(&text);
     if job.creates != 0 {
         let mut mouth = message::Mouth::new(job.writer);

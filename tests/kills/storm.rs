@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 
 use crate::board::{Board, leaves};
 use crate::dice::Dice;
+use crate::openings::{self, Opening};
 use crate::tracee::child;
 use crate::value;
 
@@ -43,7 +44,7 @@ fn keys_of(writer: u16) -> std::ops::Range<u16> {
     from..if writer == GROWER { KEYS } else { from + OWN }
 }
 
-/// A member of the crowd.
+/// A member of the crowd. Dropping it kills it.
 #[derive(Debug)]
 struct Member {
     role: u16,
@@ -51,21 +52,28 @@ struct Member {
     stopped: Option<Instant>,
 }
 
+impl Drop for Member {
+    fn drop(&mut self) {
+        let _ = kill(self.pid, Signal::SIGKILL);
+        let _ = waitpid(self.pid, None);
+    }
+}
+
 /// Kills so many of them.
-pub(crate) fn rage(directory: &Path, kills: u64, seed: u64) -> Storm {
+pub(crate) fn rage(directory: &Path, kills: u64, seed: u64, opening: Opening) -> Storm {
     let mut dice = Dice::new(seed);
     let mut storm = Storm::default();
     while storm.kills < kills {
         let until = kills.min(storm.kills + LIFE);
         let path = directory.join(format!("storm-{}.room", storm.containers));
-        live(&path, until, &mut dice, &mut storm);
+        live(&path, until, &mut dice, &mut storm, opening);
         std::fs::remove_file(&path).unwrap();
         storm.containers += 1;
     }
     storm
 }
 
-fn live(path: &Path, until: u64, dice: &mut Dice, storm: &mut Storm) {
+fn live(path: &Path, until: u64, dice: &mut Dice, storm: &mut Storm, opening: Opening) {
     drop(ByteContainer::create(path, Options::new()).unwrap());
     let board = Board::new(KEYS.into());
     // One who is there all the time.
@@ -73,7 +81,7 @@ fn live(path: &Path, until: u64, dice: &mut Dice, storm: &mut Storm) {
     let mut crowd: Vec<Member> = Vec::new();
     let start = |role: u16, seed: u64| {
         let path: PathBuf = path.into();
-        let pid = child(|| be(role, &path, &board, seed));
+        let pid = child(|| be(role, &path, &board, seed, opening));
         Member { role, pid, stopped: None }
     };
     for role in 0..WRITERS + READERS {
@@ -101,11 +109,12 @@ fn live(path: &Path, until: u64, dice: &mut Dice, storm: &mut Storm) {
         let count = if all { crowd.len() } else { 1 + dice.below(3) as usize };
         for _ in 0..count {
             let member = crowd.swap_remove(dice.below(crowd.len() as u64) as usize);
-            end(member.pid);
+            let role = member.role;
+            end(member);
             storm.kills += 1;
             since_look += 1;
             if !all {
-                crowd.push(start(member.role, dice.next()));
+                crowd.push(start(role, dice.next()));
             }
         }
         assert_eq!(board.complaints(), 0, "a process complained; see above");
@@ -116,17 +125,16 @@ fn live(path: &Path, until: u64, dice: &mut Dice, storm: &mut Storm) {
         }
     }
     storm.kills += crowd.len() as u64;
-    crowd.iter().for_each(|member| end(member.pid));
+    crowd.drain(..).for_each(end);
     look(&witness, path, &board, storm);
     storm.operations += board.operations();
 }
 
-fn end(pid: Pid) {
+fn end(member: Member) {
     // Nobody ends but by a kill.
-    let before = waitpid(pid, Some(WaitPidFlag::WNOHANG)).unwrap();
+    let before = waitpid(member.pid, Some(WaitPidFlag::WNOHANG)).unwrap();
     assert_eq!(before, WaitStatus::StillAlive, "a process ended by itself; see above");
-    kill(pid, Signal::SIGKILL).unwrap();
-    waitpid(pid, None).unwrap();
+    drop(member);
 }
 
 /// All are dead: everything is as it was told.
@@ -157,9 +165,12 @@ fn read(container: &ByteContainer, key: u16) -> Result<Option<u64>, String> {
 }
 
 /// What a member does until it is killed.
-fn be(role: u16, path: &Path, board: &Board, seed: u64) {
-    let done =
-        if role < WRITERS { write(role, path, board, seed) } else { watch(path, board, seed) };
+fn be(role: u16, path: &Path, board: &Board, seed: u64, opening: Opening) {
+    let done = if role < WRITERS {
+        write(role, path, board, seed, opening)
+    } else {
+        watch(path, board, seed)
+    };
     let Err(why) = done;
     board.complain(&format!("process {role}: {why}"));
     loop {
@@ -169,7 +180,13 @@ fn be(role: u16, path: &Path, board: &Board, seed: u64) {
 
 enum Nothing {}
 
-fn write(writer: u16, path: &Path, board: &Board, seed: u64) -> Result<Nothing, String> {
+fn write(
+    writer: u16,
+    path: &Path,
+    board: &Board,
+    seed: u64,
+    opening: Opening,
+) -> Result<Nothing, String> {
     let text = |error: cloakroom::Error| error.to_string();
     let mut dice = Dice::new(seed);
     let durability = match dice.below(4) {
@@ -178,7 +195,7 @@ fn write(writer: u16, path: &Path, board: &Board, seed: u64) -> Result<Nothing, 
         _ => Durability::Never,
     };
     let options = Options::new().durability(durability).map(MapPolicy::AfterLoads(8));
-    let container = ByteContainer::open(path, options.clone()).map_err(text)?;
+    let container = openings::open(path, opening, options.clone());
     let keys = keys_of(writer);
     // The grower goes round, the others jump.
     let mut next = keys.start + dice.below(keys.len() as u64) as u16;
@@ -194,7 +211,7 @@ fn write(writer: u16, path: &Path, board: &Board, seed: u64) -> Result<Nothing, 
             settled[at] = true;
         }
         let short_lived = if dice.percent(15) {
-            Some(ByteContainer::open(path, options.clone()).map_err(text)?)
+            Some(openings::open(path, opening, options.clone()))
         } else {
             None
         };

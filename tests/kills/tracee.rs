@@ -94,6 +94,9 @@ pub(crate) fn child(job: impl FnOnce()) -> Pid {
     match unsafe { fork() }.unwrap() {
         ForkResult::Parent { child } => child,
         ForkResult::Child => {
+            // Not to outlive the thread that it is a copy of.
+            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+                .unwrap();
             let done = catch_unwind(AssertUnwindSafe(job));
             // Nothing of the parent's is to be flushed or dropped here.
             // SAFETY: the call does not return.
