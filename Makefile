@@ -2,29 +2,37 @@
 
 FUZZ_SECONDS ?= 30
 SOAK_SECONDS ?= 600
+POWER_CUTS ?= 2000
+SOAK_POWER_CUTS ?= 20000
+KILLS ?= 5000
+SOAK_KILLS ?= 100000
 FUZZ_TARGETS ?= open_bytes operations
 
-.PHONY: help setup test lint bench fuzz soak
+.PHONY: help setup test power kills lint bench fuzz soak
 
 help:
 	@echo "make test    all tests; installs the Debian packages that they need"
+	@echo "make power   POWER_CUTS=$(POWER_CUTS) power cuts of real file systems; root"
+	@echo "make kills   KILLS=$(KILLS) random kills, and at every system call"
 	@echo "make lint    rustfmt, clippy and docs, warnings denied"
 	@echo "make bench   criterion benches"
 	@echo "make fuzz    each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)"
-	@echo "make soak    the crash simulation for SOAK_SECONDS=$(SOAK_SECONDS)"
+	@echo "make soak    the crash simulation for SOAK_SECONDS=$(SOAK_SECONDS), more of all"
 	@echo "make setup   only installs what 'make test' needs"
 
-# The web tests run lighttpd with a configuration of their own.
+# The web tests run lighttpd with a configuration of their own; power is cut of
+# loop-mounted ext4 and xfs.
+PACKAGES = lighttpd e2fsprogs xfsprogs
 setup:
-	@if [ -x /usr/sbin/lighttpd ]; then \
-	    echo "lighttpd is installed: the tests need no other package"; \
+	@if [ -x /usr/sbin/lighttpd ] && [ -x /sbin/mkfs.ext4 ] && [ -x /sbin/mkfs.xfs ]; then \
+	    echo "installed already: $(PACKAGES)"; \
 	elif [ "$$(id -u)" = 0 ]; then \
-	    echo "installing the Debian package that the tests need: lighttpd"; \
-	    echo "(Debian may start it: 'systemctl disable --now lighttpd' stops that)"; \
+	    echo "installing the Debian packages that the tests need: $(PACKAGES)"; \
+	    echo "(Debian may start lighttpd: 'systemctl disable --now lighttpd' stops that)"; \
 	    export DEBIAN_FRONTEND=noninteractive; \
-	    apt-get update -qq && apt-get install -qq -y --no-install-recommends lighttpd; \
+	    apt-get update -qq && apt-get install -qq -y --no-install-recommends $(PACKAGES); \
 	else \
-	    echo "the tests need lighttpd; install it: sudo apt-get install lighttpd" >&2; \
+	    echo "the tests need: sudo apt-get install $(PACKAGES)" >&2; \
 	    exit 1; \
 	fi
 
@@ -33,6 +41,13 @@ setup:
 test: setup
 	cargo test
 	cargo test --test web -- --ignored --nocapture --test-threads=1
+
+power: setup
+	CLOAKROOM_POWER_CUTS=$(POWER_CUTS) cargo test --release --test power
+
+kills:
+	CLOAKROOM_KILLS=$(KILLS) CLOAKROOM_KILL_CALLS=1 CLOAKROOM_KILL_STRIDE=29 \
+	    cargo test --release --test kills
 
 lint:
 	cargo fmt --check
@@ -52,3 +67,6 @@ fuzz-%:
 
 soak:
 	CLOAKROOM_SOAK_SECONDS=$(SOAK_SECONDS) cargo test --release --test crash
+	CLOAKROOM_POWER_CUTS=$(SOAK_POWER_CUTS) cargo test --release --test power
+	CLOAKROOM_KILLS=$(SOAK_KILLS) CLOAKROOM_KILL_CALLS=1 CLOAKROOM_KILL_STRIDE=2 \
+	    cargo test --release --test kills
