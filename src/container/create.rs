@@ -11,10 +11,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::block::{BlockHead, Use};
 use crate::format::class::Classes;
 use crate::format::control::{Control, Pass, Phase, Root, Stage};
-use crate::format::header::Header;
+use crate::format::header::{HEADER_SIZE, Header};
 use crate::format::segment::{REACH, Reach, TALLY, Tally};
 use crate::format::tables::encode_table_entry;
-use crate::format::{BLOCK_SIZE, place};
+use crate::format::{BLOCK_SIZE, PAGE_SIZE, place};
 use crate::storage::{Fill, Storage};
 
 /// Block of the first segment.
@@ -40,8 +40,29 @@ pub(super) fn is_blank(storage: &dyn Storage) -> Result<bool> {
     Ok(true)
 }
 
-/// Initialises a blank file. The caller holds the writer lock.
+/// Initialises a blank file. The caller holds the writer lock. If that fails, the
+/// file is made blank again, as far as it lets itself be written: then `create` can
+/// be tried again.
 pub(super) fn initialise(storage: &dyn Storage) -> Result<()> {
+    let result = write_container(storage);
+    if result.is_err() {
+        for (offset, len) in WRITTEN {
+            // The headers first. What stays makes it a file that nobody opens.
+            let _ = storage.write_at(&vec![0; len], offset);
+        }
+    }
+    result
+}
+
+/// All that is written into a new container.
+const WRITTEN: [(u64, usize); 4] = [
+    (place::HEADER, HEADER_SIZE),
+    (place::HEADER_COPY, HEADER_SIZE),
+    (place::CONTROL, PAGE_SIZE as usize),
+    (FIRST_SEGMENT as u64 * BLOCK_SIZE, PAGE_SIZE as usize),
+];
+
+fn write_container(storage: &dyn Storage) -> Result<()> {
     let header = new_header(storage)?;
     let len = storage.status().map_err(reading)?.len;
     let end = 2 * BLOCK_SIZE;

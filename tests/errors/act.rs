@@ -108,7 +108,8 @@ pub(crate) const ACTS: &[Act] = &[
     }),
     act("replace", |run, c| run.save_where("dated", true, |bytes| c.replace("dated", bytes))),
     act("replace what is gone", |run, c| {
-        run.save_where("leaving", false, |bytes| c.replace("leaving", bytes));
+        let lives = run.known.value("leaving").is_some();
+        run.save_where("leaving", lives, |bytes| c.replace("leaving", bytes));
     }),
     act("save if the version is the same", |run, c| {
         if let Ok(Some(session)) = c.load("small") {

@@ -1,9 +1,11 @@
 //! A storage whose calls fail as a test says, over the simulated one.
 //!
 //! Calls that can fail are numbered while the plan is armed. What fails fails as
-//! a system would have it: a short write has left its beginning in the file, an
-//! unlock that fails has kept the lock, a sync may have lost what it was to write.
-//! Waiting and clocks cannot fail, and a copy out of a map fails by a signal only.
+//! a system would have it: a write that ended early has left whole pages, an unlock
+//! that fails has kept the lock, a sync may have lost what it was to write. (Within
+//! a page no system stops: a short write there is taken up again by the storage of
+//! real files, which `cut_short` tries.) Waiting and clocks cannot fail, and a copy
+//! out of a map fails by a signal only.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,7 +19,8 @@ use cloakroom::storage::{Fill, LockName, Pause, ReadMap, Status, Storage, View};
 pub(crate) enum Call {
     Status,
     Read(usize),
-    Write(usize),
+    /// Offset and length.
+    Write(u64, usize),
     Extend,
     Sync,
     Map,
@@ -28,7 +31,7 @@ pub(crate) enum Call {
     Random,
 }
 
-/// How far a call came before it failed.
+/// How far a call came before it failed; a write up to the last page before that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     One,
@@ -47,7 +50,18 @@ impl Part {
             Part::All => len,
         }
     }
+
+    /// The same, in whole pages of the file.
+    fn of_pages(self, offset: u64, len: usize) -> usize {
+        let end = offset + self.of(len) as u64;
+        match self {
+            Part::All => len,
+            _ => (end / PAGE * PAGE).saturating_sub(offset) as usize,
+        }
+    }
 }
+
+const PAGE: u64 = 4096;
 
 /// A way to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +108,7 @@ impl Call {
     /// The ways in which it can fail.
     pub(crate) fn faults(self) -> Vec<Fault> {
         let errors: &[i32] = match self {
-            Call::Write(_) | Call::Extend => &WRITE_ERRORS,
+            Call::Write(..) | Call::Extend => &WRITE_ERRORS,
             Call::Sync => &SYNC_ERRORS,
             Call::TryLock | Call::Unlock => &LOCK_ERRORS,
             _ => &OTHER_ERRORS,
@@ -106,9 +120,11 @@ impl Call {
                 faults.extend(parts(libc::EIO));
                 faults.extend(PARTS.map(Fault::Short));
             }
-            Call::Write(_) => {
-                faults.extend(parts(libc::EIO));
-                faults.extend(parts(libc::ENOSPC));
+            Call::Write(offset, len) => {
+                if offset / PAGE != (offset + len as u64 - 1) / PAGE {
+                    faults.extend(parts(libc::EIO));
+                    faults.extend(parts(libc::ENOSPC));
+                }
                 faults.push(Fault::Partial(Part::All, libc::EIO));
             }
             Call::Extend => {
@@ -132,7 +148,7 @@ impl Call {
     fn allows(self, fault: Fault) -> bool {
         match fault {
             Fault::Errno(_) => true,
-            Fault::Lie => matches!(self, Call::Write(_) | Call::Sync),
+            Fault::Lie => matches!(self, Call::Write(..) | Call::Sync),
             other => self.faults().contains(&other),
         }
     }
@@ -236,10 +252,11 @@ impl Storage for Faulty {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        match self.plan.turn(Call::Write(bytes.len())) {
+        match self.plan.turn(Call::Write(offset, bytes.len())) {
             Some(Fault::Errno(errno)) => Err(error(errno)),
             Some(Fault::Partial(part, errno)) => {
-                self.storage.write_at(&bytes[..part.of(bytes.len())], offset)?;
+                let len = part.of_pages(offset, bytes.len());
+                self.storage.write_at(&bytes[..len], offset)?;
                 Err(error(errno))
             }
             Some(Fault::Lie) => Ok(()),

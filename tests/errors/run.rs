@@ -212,7 +212,7 @@ fn explains(call: Call, fault: Fault, kind: &ErrorKind) -> bool {
     match fault {
         Fault::Errno(errno) | Fault::Partial(_, errno) | Fault::Lost(errno) => {
             let space = [libc::ENOSPC, libc::EDQUOT, libc::EFBIG].contains(&errno);
-            let writes = matches!(call, Call::Write(_) | Call::Extend | Call::Sync);
+            let writes = matches!(call, Call::Write(..) | Call::Extend | Call::Sync);
             match kind {
                 ErrorKind::Full(source) => {
                     space && writes && source.raw_os_error() == Some(errno)

@@ -21,6 +21,9 @@ use crate::run::{Run, shape};
 use crate::stage::{STATES, Stage, State, filler, read};
 use crate::tally::Tally;
 
+/// Who goes on, for one of them.
+const SAME: &str = "the same handle";
+
 /// One act in one state in one manner.
 struct Case<'a> {
     stage: &'a Stage,
@@ -61,9 +64,8 @@ impl Case<'_> {
         if self.act.opens == Opens::Writing && !self.stage.full {
             for len in 0..10 {
                 container.save("warm", &vec![b'w'; 40 + len % 2]).unwrap();
+                known.happened("warm", read(container, "warm"));
             }
-            let value = read(container, "warm");
-            known.happened("warm", value);
             if self.manner.durability == Durability::Durable {
                 known.synced();
             }
@@ -113,13 +115,14 @@ impl Case<'_> {
             *call == Call::Unlock && matches!(fault, Fault::Errno(_))
         });
         if self.act.opens == Opens::Creating {
-            self.verify_created(&mut known, failed);
+            let sticky = injection.is_some_and(|i| i.repeat == Repeat::FromThenOn);
+            self.verify_created(&mut known, failed, sticky);
         } else {
             if !kept {
                 self.go_on(&self.open_anew().unwrap(), &mut known, "others");
             }
             if let Some(container) = container {
-                self.go_on(&container, &mut known, "the same handle");
+                self.go_on(&container, &mut known, SAME);
                 drop(container);
             }
             self.go_on(&self.open_anew().unwrap(), &mut known, "a new handle");
@@ -166,6 +169,10 @@ impl Case<'_> {
             let found = container.load(&id).unwrap().expect("a filler is lost").value;
             assert_eq!(found, value);
         }
+        let writes = self.act.opens != Opens::Reading || who != SAME;
+        if !writes {
+            return;
+        }
         match container.save("afterwards", who.as_bytes()) {
             Ok(_) => {
                 let found = container.load("afterwards").unwrap().expect("just saved").value;
@@ -185,10 +192,19 @@ impl Case<'_> {
     }
 
     /// What a failed `create` leaves is no container, or a whole one.
-    fn verify_created(&self, known: &mut Known, failed: bool) {
+    fn verify_created(&self, known: &mut Known, failed: bool, sticky: bool) {
         match self.open_anew() {
             Ok(container) => self.go_on(&container, known, "others"),
-            Err(error) => assert!(failed && is_unmade(&error), "{error}"),
+            Err(error) => {
+                assert!(failed && is_unmade(&error), "{error}");
+                // What could not even be made blank again is refused; else it works now.
+                let process = self.stage.disk.spawn();
+                let storage = Box::new(self.stage.disk.open(process));
+                match ByteContainer::create_on(storage, Options::new()) {
+                    Ok(container) => self.go_on(&container, known, "whoever creates it again"),
+                    Err(error) => assert!(sticky && matches!(error.kind(), ErrorKind::Exists)),
+                }
+            }
         }
     }
 

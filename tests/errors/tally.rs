@@ -54,7 +54,7 @@ fn name(call: Call) -> &'static str {
     match call {
         Call::Status => "status",
         Call::Read(_) => "read",
-        Call::Write(_) => "write",
+        Call::Write(..) => "write",
         Call::Extend => "extend",
         Call::Sync => "sync",
         Call::Map => "map",
