@@ -45,10 +45,11 @@ pub(super) fn is_blank(storage: &dyn Storage) -> Result<bool> {
 /// be tried again.
 pub(super) fn initialise(storage: &dyn Storage) -> Result<()> {
     let result = write_container(storage);
-    if result.is_err() {
-        for (offset, len) in WRITTEN {
+    if let (Err(_), Ok(status)) = (&result, storage.status()) {
+        let written = WRITTEN.iter().filter(|(offset, len)| offset + *len as u64 <= status.len);
+        for (offset, len) in written {
             // The headers first. What stays makes it a file that nobody opens.
-            let _ = storage.write_at(&vec![0; len], offset);
+            let _ = storage.write_at(&vec![0; *len], *offset);
         }
     }
     result

@@ -138,7 +138,8 @@ impl Source {
             return Ok(found);
         }
         let there = self.storage.status()?.len.saturating_sub(offset).min(bytes.len() as u64);
-        let Some(rest) = bytes.get_mut(found..there as usize).filter(|rest| !rest.is_empty()) else {
+        let Some(rest) = bytes.get_mut(found..there as usize).filter(|rest| !rest.is_empty())
+        else {
             return Ok(found);
         };
         // The file may have become longer between the two calls.

@@ -214,9 +214,7 @@ fn explains(call: Call, fault: Fault, kind: &ErrorKind) -> bool {
             let space = [libc::ENOSPC, libc::EDQUOT, libc::EFBIG].contains(&errno);
             let writes = matches!(call, Call::Write(..) | Call::Extend | Call::Sync);
             match kind {
-                ErrorKind::Full(source) => {
-                    space && writes && source.raw_os_error() == Some(errno)
-                }
+                ErrorKind::Full(source) => space && writes && source.raw_os_error() == Some(errno),
                 ErrorKind::Io { source, .. } => {
                     !(space && writes) && source.raw_os_error() == Some(errno)
                 }

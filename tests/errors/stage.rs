@@ -80,10 +80,8 @@ fn open(disk: &SimulatedDisk) -> ByteContainer {
 /// What a container holds under an id.
 pub(crate) fn read(container: &ByteContainer, id: &str) -> Value {
     let session = container.load(id).unwrap_or_else(|error| panic!("{id}: {error}"));
-    session.map(|session| Held {
-        bytes: session.value.into(),
-        deadline_ms: session.times.deadline_ms,
-    })
+    session
+        .map(|session| Held { bytes: session.value.into(), deadline_ms: session.times.deadline_ms })
 }
 
 impl Stage {
@@ -171,7 +169,7 @@ impl Stage {
 
     fn durable_sessions(&mut self) {
         for (id, len) in
-            [("small", 40), ("twice", 44), ("thrice", 48), ("large", 70_000), ("gone", 30)]
+            [("small", 40), ("twice", 44), ("thrice", 48), ("large", 40_000), ("gone", 30)]
         {
             self.save(id, len);
         }
