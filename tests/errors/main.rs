@@ -2,7 +2,7 @@
 //!
 //! `sweep` runs every operation in every state of a container on the simulated
 //! disk, counts the storage calls, and begins again for each of them, each way it
-//! can fail, once and from then on. `tool` does the same to the release binary
+//! can fail, once and from then on. `traced` does the same to the release binary
 //! from outside, `cut_short` lets the kernel do less than it was asked for.
 //!
 //! `CLOAKROOM_SEED=n` chooses the states and the power cuts,
@@ -11,9 +11,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod act;
+mod commands;
 mod faulty;
 mod known;
 mod run;
 mod stage;
 mod sweep;
 mod tally;
+mod traced;

@@ -5,21 +5,20 @@
 //! the same handle and a new one go on. Nothing acknowledged may be missing in
 //! either, no lock may be left, and the container must be sound.
 
-use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use cloakroom::storage::simulated::{CutPolicy, SimulatedRng};
-use cloakroom::{ByteContainer, Durability, ErrorKind, MapPolicy, NotAContainer, Options};
+use cloakroom::{ByteContainer, Durability, ErrorKind, Finding, MapPolicy, NotAContainer, Options};
 
 use crate::act::{ACTS, Act, CREATE, Life, MANNERS, Manner, Opens};
 use crate::faulty::{Call, Fault, Faulty, Injection, Plan, Repeat};
 use crate::known::Known;
 use crate::run::{Run, shape};
 use crate::stage::{STATES, Stage, State, filler, read};
-use crate::tally::Tally;
+use crate::tally::{Tally, say};
 
 /// Calls of one case that are failed, at most; and in a soak.
 const CALLS_MAX: usize = 24;
@@ -197,7 +196,10 @@ impl Case<'_> {
         // The last one sees what the others left; a look at everything takes its time.
         if who == LAST || who == AFTER_CUT {
             let report = container.check().unwrap();
-            assert!(report.is_sound(), "{who} finds {:#?}", report.damage);
+            // A container that was not wholly created may have one header only.
+            let unmade = |finding: &Finding| finding.what.contains("of the two headers");
+            let excused = self.act.opens == Opens::Creating && report.damage.iter().all(unmade);
+            assert!(excused || report.is_sound(), "{who} finds {:#?}", report.damage);
         }
     }
 
@@ -331,8 +333,7 @@ fn whatever_call_fails_in_whatever_way_nothing_acknowledged_is_lost() {
         }
     }
     let text = format!("{tally}\n{} injections in {:?}\n", tally.total(), begun.elapsed());
-    // Past the capture of the test harness: the table is what the run is for.
-    std::io::stdout().write_all(text.as_bytes()).unwrap();
+    say(&text);
 }
 
 /// A storage that loses a write, or a sync, without a word: no promise survives

@@ -90,3 +90,10 @@ impl fmt::Display for Tally {
         Ok(())
     }
 }
+
+/// Prints past the capture of the test harness: figures are what a run is for, and
+/// what was not run must be seen.
+pub(crate) fn say(text: &str) {
+    use std::io::Write;
+    std::io::stdout().write_all(text.as_bytes()).unwrap();
+}
