@@ -12,6 +12,7 @@
 
 mod act;
 mod commands;
+mod cut_short;
 mod faulty;
 mod known;
 mod run;
