@@ -145,27 +145,25 @@ fn create_in(storage: &dyn Storage, options: &Options, made: Option<&Path>) -> R
             .pause(storage)
             .map_err(|waited_ms| ErrorKind::Busy { holder: storage.lock_holder(), waited_ms })?;
     }
-    let result = initialise_blank(storage);
-    if let (Err(_), Some(path)) = (&result, made)
-        && let Ok(true) = is_blank(storage).and_then(|blank| Ok(blank || is_unfinished(storage)?))
-    {
-        // Made by us, and of no use to anybody. Under the lock, and without a
-        // header: so it is nobody else's container. If this fails, `create` will take it.
-        let _ = std::fs::remove_file(path);
-    }
+    let result = look_for_blank(storage).and_then(|()| {
+        initialise(storage).inspect_err(|_| {
+            if let Some(path) = made {
+                // Made by us, blank when we took the lock, and of no use to anybody. If
+                // this fails, a file stays that nobody opens.
+                let _ = std::fs::remove_file(path);
+            }
+        })
+    });
     storage.unlock(LockName::Writer).map_err(locking)?;
     result
 }
 
-fn initialise_blank(storage: &dyn Storage) -> Result<()> {
+fn look_for_blank(storage: &dyn Storage) -> Result<()> {
     if storage.status().map_err(super::index::reading)?.links == 0 {
         // Whoever made it has given up and removed it.
         return Err(Error::io("create", std::io::ErrorKind::NotFound.into()));
     }
-    if !is_blank(storage)? && !is_unfinished(storage)? {
-        return Err(exists());
-    }
-    initialise(storage)
+    if is_blank(storage)? || is_unfinished(storage)? { Ok(()) } else { Err(exists()) }
 }
 
 fn network(storage: &FileStorage) -> Result<Option<ReadOnly>> {

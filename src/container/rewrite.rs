@@ -97,7 +97,8 @@ impl Writer<'_> {
             let bytes = page.get_mut(..part).unwrap_or(&mut []);
             // By system call, never through a map: these are the very bytes that
             // the page cache has.
-            let found = self.file.storage().read_at(bytes, offset + done).map_err(reading)?;
+            let source = &self.file.records.index.source;
+            let found = source.read_file(bytes, offset + done).map_err(reading)?;
             let bytes = bytes.get(..found).unwrap_or(&[]);
             self.write(bytes, offset + done)?;
             done += part as u64;

@@ -134,7 +134,27 @@ impl Source {
             }
             self.status()?;
         }
-        Ok(self.storage.read_at(bytes, offset)? == bytes.len())
+        Ok(self.read_file(bytes, offset)? == bytes.len())
+    }
+
+    /// Reads by system call, as far as the file reaches. Fewer bytes than it has by
+    /// its length are an error: what they hold would be taken for nothing, and lost.
+    pub(crate) fn read_file(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        let found = self.storage.read_at(bytes, offset)?;
+        if found == bytes.len() {
+            return Ok(found);
+        }
+        let there = self.storage.status()?.len.saturating_sub(offset).min(bytes.len() as u64);
+        let Some(rest) = bytes.get_mut(found..there as usize).filter(|rest| !rest.is_empty())
+        else {
+            return Ok(found);
+        };
+        // The file may have become longer between the two calls.
+        let len = rest.len();
+        if self.storage.read_at(rest, offset + found as u64)? < len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(found + len)
     }
 
     /// Reads as much of `bytes` as the file has from `offset` on.
@@ -143,7 +163,7 @@ impl Source {
         Ok(if self.is_mapped() && self.read(bytes, offset)? {
             full
         } else {
-            self.storage.read_at(bytes, offset)?
+            self.read_file(bytes, offset)?
         })
     }
 
