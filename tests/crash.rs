@@ -14,6 +14,11 @@ mod history;
 mod process;
 #[path = "crash/random.rs"]
 mod random;
+#[cfg(feature = "sabotage")]
+#[path = "crash/sabotage.rs"]
+mod sabotage;
+#[path = "crash/serial.rs"]
+mod serial;
 #[path = "crash/stage.rs"]
 mod stage;
 #[path = "crash/stories.rs"]

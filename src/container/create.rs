@@ -6,6 +6,7 @@
 //! a container is made anew.
 
 use super::index::reading;
+use super::rules::{Rule, holds};
 use super::writer::failed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::block::{BlockHead, Use};
@@ -52,7 +53,9 @@ pub(super) fn initialise(storage: &dyn Storage) -> Result<()> {
     }
     write_first_segment(storage, &header)?;
     write_control_page(storage, &header, len > end)?;
-    sync(storage)?;
+    if holds(Rule::HeaderLast) {
+        sync(storage)?;
+    }
     let bytes = header.encode();
     write(storage, &bytes, place::HEADER_COPY)?;
     write(storage, &bytes, place::HEADER)?;

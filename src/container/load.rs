@@ -15,6 +15,7 @@
 use super::index::{Hit, READINGS};
 use super::open_file::OpenFile;
 use super::records::{Loaded, Wanted};
+use super::rules::{Rule, holds};
 use crate::error::{DamageKind, Error, Result};
 use crate::format::entry::{Entry, Slot};
 use crate::format::segment::segment_of;
@@ -64,7 +65,7 @@ impl OpenFile {
             let root = index.root()?;
             let segment = index.segment(segment_of(tag, root.segments), &root)?;
             let Some(hit) = index.find(tag, segment)? else {
-                if index.root()?.segments == root.segments {
+                if !holds(Rule::MissReadsRootAgain) || index.root()?.segments == root.segments {
                     return Ok(None);
                 }
                 continue;
@@ -127,7 +128,8 @@ impl OpenFile {
     ) -> Result<Look> {
         let words = entry.words();
         // What was durable has no older version in its place: it is damaged.
-        let all = unchanged && !self.newest_is_durable(entry)?;
+        let patient = unchanged || !holds(Rule::FallBackOnlyUnchanged);
+        let all = patient && !self.newest_is_durable(entry)?;
         let tried = if all { words.len() } else { 1 };
         for (number, word) in words.into_iter().take(tried).enumerate() {
             match word.named() {

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use super::open_file::OpenFile;
 use super::options::Durability;
+use super::rules::{Rule, holds};
 use super::writer::{Locked, Patience, Writer, failed};
 use crate::error::{DamageKind, Error, ErrorKind, Result};
 use crate::format::control::{Control, EPOCH_MAX, LEAD_MAX, Pass, Stage};
@@ -120,7 +121,8 @@ impl OpenFile {
             Err(TryLockError::Poisoned(gate)) => gate.into_inner(),
             Err(TryLockError::WouldBlock) => return Ok(Tried::Taken),
         };
-        if !self.storage().try_lock(LockName::Sync).map_err(|source| Error::io("lock", source))? {
+        let taken = self.storage().try_lock(LockName::Sync);
+        if !taken.map_err(|source| Error::io("lock", source))? && holds(Rule::OneCreditedSync) {
             return Ok(Tried::Taken);
         }
         let result = self.sync_holding();
@@ -134,7 +136,9 @@ impl OpenFile {
             return Ok(Tried::Replaced);
         };
         if let Err(source) = self.storage().sync() {
-            self.record_failure()?;
+            if holds(Rule::FailureRecorded) {
+                self.record_failure()?;
+            }
             return Err(failed("sync", source));
         }
         let Locked::Here(mut writer) = self.lock(0)? else {
@@ -145,6 +149,9 @@ impl OpenFile {
             return Ok(Tried::Synced);
         }
         let synced_epoch = writer.control.synced_epoch.max(begun.epoch);
+        if !holds(Rule::BumpBeforeSync) {
+            writer.control.write_epoch = writer.control.write_epoch.max(synced_epoch + 1);
+        }
         writer.set_control(Control {
             synced_epoch,
             synced_at_ms: self.storage().now_ms(),
@@ -161,7 +168,8 @@ impl OpenFile {
         let Locked::Here(mut writer) = self.lock(0)? else {
             return Ok(None);
         };
-        if writer.control.syncing && !writer.control.suspect {
+        let alone = holds(Rule::OneCreditedSync);
+        if alone && writer.control.syncing && !writer.control.suspect {
             // We hold SYNC, so whoever set this is dead.
             writer.note_failed_sync()?;
         }
@@ -207,8 +215,10 @@ impl Writer<'_> {
     fn bump(&mut self) -> Result<Begun> {
         let control = self.control;
         let failures = control.failures;
-        if control.write_epoch - control.synced_epoch >= LEAD_MAX {
-            self.set_control(Control { syncing: true, ..control })?;
+        let syncing = holds(Rule::SyncingMarked);
+        let ahead = control.write_epoch - control.synced_epoch;
+        if ahead >= LEAD_MAX && holds(Rule::LeadBounded) {
+            self.set_control(Control { syncing, ..control })?;
             return Ok(Begun { epoch: control.write_epoch - 1, failures });
         }
         let next = control.write_epoch + 1;
@@ -218,9 +228,9 @@ impl Writer<'_> {
         let renew = control.renew && self.pass.stage == Stage::Done;
         let generation = if renew { next } else { control.generation };
         self.set_control(Control {
-            write_epoch: next,
+            write_epoch: if holds(Rule::BumpBeforeSync) { next } else { control.write_epoch },
             generation,
-            syncing: true,
+            syncing,
             renew: control.renew && !renew,
             ..control
         })?;

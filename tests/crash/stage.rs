@@ -17,7 +17,7 @@ pub(crate) const HOT_KEYS: usize = 8;
 /// Sessions that scenes leave to be saved before the index grows.
 const SESSIONS_TO_GROW: usize = 4;
 /// Lengths of values, over several extent classes and into blocks of their own.
-const LENGTHS: [usize; 8] = [40, 60, 200, 330, 700, 1200, 5000, 40_000];
+pub(crate) const LENGTHS: [usize; 9] = [40, 60, 200, 330, 700, 1200, 5000, 40_000, 20_000];
 
 /// What is in the container when a run begins.
 pub(crate) struct Scene {

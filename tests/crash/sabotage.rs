@@ -1,0 +1,168 @@
+//! Each rule of the protocol is broken, and the simulation must see it: else the
+//! rule is not needed, or not tested.
+//!
+//! For each rule it is noted what saw it first. That is tried first, then further
+//! seeds, up to a bound. The same runs with every rule kept must find nothing.
+//! `CLOAKROOM_RULE=Name` looks at one rule alone.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, Once};
+use std::time::{Duration, Instant};
+
+use cloakroom::rules::{self, Rule};
+
+use crate::stage::{self, Scene};
+use crate::{random, serial};
+
+/// How a violation is looked for.
+#[derive(Clone, Copy, Debug)]
+enum Hunt {
+    /// A serial run with this seed.
+    Serial(u64),
+    /// A mixed run with this seed.
+    Mixed(u64),
+}
+
+use Hunt::{Mixed, Serial};
+
+/// What saw each rule broken.
+const FOUND: &[(Rule, Hunt)] = &[];
+
+/// Time for a rule whose first hunt did not see it.
+const SEARCH: Duration = Duration::from_secs(20);
+
+thread_local! {
+    static HUNTING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What a hunt came to.
+#[derive(Clone, Debug, Default)]
+struct Trail {
+    cuts: u64,
+    kills: u64,
+    runs: u64,
+    /// The violation, if one was seen.
+    seen: Option<String>,
+}
+
+/// Panics of a hunt are its results and not printed.
+fn quietly() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let loud = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !HUNTING.get() {
+                loud(info);
+            }
+        }));
+    });
+}
+
+fn words_of(panic: &(dyn Any + Send)) -> String {
+    let words = panic.downcast_ref::<String>().map(String::as_str);
+    let words = words.or_else(|| panic.downcast_ref::<&str>().copied());
+    words.unwrap_or("a panic without words").replace('\n', " ")
+}
+
+fn hunt(scenes: &[Scene], hunt: Hunt, broken: Option<Rule>, trail: &mut Trail) {
+    quietly();
+    HUNTING.set(true);
+    rules::turn_off(broken);
+    let lived = panic::catch_unwind(AssertUnwindSafe(|| match hunt {
+        Serial(seed) => {
+            let mut tally = serial::Tally::default();
+            let scene = &scenes[seed as usize % scenes.len()];
+            let lived =
+                panic::catch_unwind(AssertUnwindSafe(|| serial::run(scene, seed, 12, &mut tally)));
+            (tally.cuts, tally.kills, lived)
+        }
+        Mixed(seed) => {
+            let mut tally = random::Tally::default();
+            let scene = &scenes[seed as usize % scenes.len()];
+            let lived =
+                panic::catch_unwind(AssertUnwindSafe(|| random::run(scene, seed, &mut tally)));
+            (tally.cuts, tally.kills, lived)
+        }
+    }));
+    rules::turn_off(None);
+    HUNTING.set(false);
+    trail.runs += 1;
+    match lived {
+        Ok((cuts, kills, lived)) => {
+            trail.cuts += cuts;
+            trail.kills += kills;
+            trail.seen = lived.err().map(|panic| words_of(panic.as_ref()));
+        }
+        Err(panic) => trail.seen = Some(words_of(panic.as_ref())),
+    }
+}
+
+/// Looks for a violation until one is seen or the time is over.
+fn track(scenes: &[Scene], rule: Rule) -> (Trail, Hunt, Duration) {
+    let begun = Instant::now();
+    let mut trail = Trail::default();
+    let known = FOUND.iter().filter(|(found, _)| *found == rule).map(|(_, hunt)| *hunt);
+    let further = (0..).map(|number| if number % 4 == 3 { Mixed(number) } else { Serial(number) });
+    let mut last = Serial(0);
+    for next in known.chain(further) {
+        if begun.elapsed() > SEARCH {
+            break;
+        }
+        last = next;
+        hunt(scenes, next, Some(rule), &mut trail);
+        if trail.seen.is_some() {
+            break;
+        }
+    }
+    (trail, last, begun.elapsed())
+}
+
+#[test]
+fn every_rule_is_needed_and_its_breach_is_seen() {
+    let wanted = std::env::var("CLOAKROOM_RULE").ok();
+    let all = Rule::ALL.iter().copied();
+    let rules: Vec<Rule> = all
+        .filter(|rule| wanted.as_ref().is_none_or(|name| *name == format!("{rule:?}")))
+        .collect();
+    assert!(!rules.is_empty(), "there is no rule {wanted:?}");
+    let next = AtomicUsize::new(0);
+    let unseen = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let scenes = stage::scenes();
+                while let Some(rule) = rules.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let (trail, hunt, time) = track(&scenes, *rule);
+                    let Trail { cuts, kills, runs, seen } = trail;
+                    let what = seen.as_deref().unwrap_or("NOT SEEN");
+                    println!(
+                        "{:3} {:25} {hunt:?} {runs} runs {cuts} cuts {kills} kills {:.2} s: {:.100}",
+                        rule.invariant(),
+                        format!("{rule:?}"),
+                        time.as_secs_f64(),
+                        what
+                    );
+                    if seen.is_none() {
+                        unseen.lock().unwrap().push(*rule);
+                    }
+                }
+            });
+        }
+    });
+    let unseen = unseen.into_inner().unwrap();
+    assert!(unseen.is_empty(), "broken and not seen: {unseen:?}");
+}
+
+#[test]
+fn the_same_hunts_see_nothing_where_every_rule_is_kept() {
+    let scenes = stage::scenes();
+    let mut trail = Trail::default();
+    for (_, next) in FOUND {
+        hunt(&scenes, *next, None, &mut trail);
+        assert_eq!(trail.seen, None, "{next:?}");
+    }
+    println!("{trail:?}");
+}
