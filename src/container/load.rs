@@ -41,8 +41,20 @@ pub(crate) struct Found {
 /// What one look at an entry came to.
 enum Look {
     Found(Word, Loaded),
-    Absent,
+    /// This word says that the session was removed.
+    Absent(Word),
     Unreadable,
+}
+
+impl Look {
+    /// The word that told.
+    #[inline]
+    fn word(&self) -> Option<Word> {
+        match self {
+            Look::Found(word, _) | Look::Absent(word) => Some(*word),
+            Look::Unreadable => None,
+        }
+    }
 }
 
 impl OpenFile {
@@ -80,20 +92,25 @@ impl OpenFile {
                 previous = Some((hit, root.segments));
                 continue;
             };
-            match self.look(&entry, unchanged, wanted, value)? {
-                Look::Absent => return Ok(None),
+            let look = self.look(&entry, unchanged, wanted, value)?;
+            // Unchanged once more, after other words were tried? Else a newer version
+            // may have been lost to the look only because it was superseded meanwhile.
+            if unchanged
+                && look.word() != Some(entry.cur)
+                && (index.source.line(hit.offset).ok().flatten() != Some(hit.line)
+                    || index.root()?.segments != root.segments)
+            {
+                previous = None;
+                continue;
+            }
+            match look {
+                Look::Absent(_) => return Ok(None),
                 Look::Found(word, loaded) => {
                     let now_ms = self.now_for(&entry);
                     let found = Found { entry, word, loaded };
                     return Ok((!entry.is_expired(now_ms)).then_some(found));
                 }
-                Look::Unreadable if unchanged => {
-                    // Unchanged once more, after all words were tried?
-                    if index.source.line(hit.offset).ok().flatten() == Some(hit.line) {
-                        return self.lost(&entry);
-                    }
-                    previous = None;
-                }
+                Look::Unreadable if unchanged => return self.lost(&entry),
                 Look::Unreadable => previous = Some((hit, root.segments)),
             }
         }
@@ -134,7 +151,7 @@ impl OpenFile {
         for (number, word) in words.into_iter().take(tried).enumerate() {
             match word.named() {
                 Named::Nothing => {}
-                Named::Tombstone => return Ok(Look::Absent),
+                Named::Tombstone => return Ok(Look::Absent(word)),
                 Named::Record { .. } => {
                     let class = if number == 0 { entry.class } else { None };
                     if let Some(loaded) = self.records.load(word, class, wanted, value)? {

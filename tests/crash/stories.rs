@@ -2,6 +2,7 @@
 //! by step: what happened, and what must hold now.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use cloakroom::storage::MemoryStorage;
@@ -186,5 +187,73 @@ fn what_killed_processes_leaked_is_found_again() {
             }
         }
         assert!(disk.len() < 200 * 65536, "{durability:?}: {} bytes for 50 KB", disk.len());
+    }
+}
+
+/// After a cut had taken the newest version, a load fell back to the next older
+/// one, which was superseded and overwritten in that moment; the load took the
+/// one before that, which no load had returned for long.
+#[test]
+fn a_load_that_falls_back_never_goes_back_in_time() {
+    let long = |byte: u8| vec![byte; 700];
+    let disk = SimulatedDisk::new(1);
+    let container = create(&disk);
+    container.save("x", b"4").unwrap();
+    container.sync().unwrap();
+    container.save("x", &long(5)).unwrap();
+    let syncer = open_killed_in_sync(&disk);
+    syncer.sync().unwrap_err();
+    disk.set_hook(None);
+    let before: Vec<_> = disk.dirty_lines();
+    container.save("x", &long(6)).unwrap();
+    // Of the last save only the entry is on the disk.
+    let entry = before.iter().map(|(line, _)| *line).find(|line| *line >= 1024).unwrap();
+    drop((container, syncer));
+    disk.power_cut_with(&mut |line, images| {
+        let old = before.iter().find(|(other, _)| *other == line);
+        if line == entry { images - 1 } else { old.map_or(0, |(_, images)| images - 1) }
+    });
+    let dead = disk.snapshot();
+    let reading = Options::new().map(cloakroom::MapPolicy::Never);
+    let mut fell_back = false;
+    for call in 0..24 {
+        disk.restore(&dead);
+        let process = disk.spawn();
+        let storage = Box::new(disk.open(process));
+        let reader = ByteContainer::open_read_only_on(storage, reading.clone()).unwrap();
+        let (others, calls) = (disk.clone(), AtomicU32::new(0));
+        disk.set_hook(Some(Arc::new(move |made: &Call| {
+            if made.process == process && calls.fetch_add(1, Ordering::Relaxed) == call {
+                supersede(&others);
+            }
+            Verdict::Proceed
+        })));
+        let value = reader.load("x").unwrap().unwrap().value;
+        disk.set_hook(None);
+        fell_back |= value == long(5);
+        assert!(value.len() == 700, "{value:?} at call {call}");
+    }
+    assert!(fell_back);
+}
+
+/// A process that is killed when its sync is done, before it can say so.
+fn open_killed_in_sync(disk: &SimulatedDisk) -> ByteContainer {
+    let process = disk.spawn();
+    disk.set_hook(Some(Arc::new(move |call: &Call| {
+        let ends = call.process == process && call.operation == Operation::SyncEnd;
+        if ends { Verdict::Kill } else { Verdict::Proceed }
+    })));
+    ByteContainer::open_on(Box::new(disk.open(process)), Options::new()).unwrap()
+}
+
+/// Somebody recovers, finds free space again, and saves until the extent of what
+/// was there before is used again.
+fn supersede(disk: &SimulatedDisk) {
+    let container = open(disk, Durability::Durable);
+    while container.info().unwrap().rebuilding {
+        container.touch("nobody", None).unwrap();
+    }
+    for byte in 7..12 {
+        container.save("x", &[byte; 700]).unwrap();
     }
 }
