@@ -10,6 +10,10 @@
 mod exhaustive;
 #[path = "crash/history.rs"]
 mod history;
+#[path = "crash/play.rs"]
+mod play;
+#[path = "crash/plays.rs"]
+mod plays;
 #[path = "crash/process.rs"]
 mod process;
 #[path = "crash/random.rs"]

@@ -268,7 +268,7 @@ fn finish(run: &Run<'_>) {
     check(&run.disk);
 }
 
-fn seeds() -> Box<dyn Iterator<Item = u64>> {
+pub(crate) fn seeds() -> Box<dyn Iterator<Item = u64>> {
     if let Ok(seed) = std::env::var("CLOAKROOM_SEED") {
         return Box::new(std::iter::once(seed.parse().unwrap()));
     }

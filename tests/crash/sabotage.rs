@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use cloakroom::rules::{self, Rule};
 
+use crate::plays::{self, Scenes};
 use crate::stage::{self, Scene};
 use crate::{random, serial};
 
@@ -24,9 +25,11 @@ enum Hunt {
     Serial(u64),
     /// A mixed run with this seed.
     Mixed(u64),
+    /// The play of this name.
+    Played(&'static str),
 }
 
-use Hunt::{Mixed, Serial};
+use Hunt::{Mixed, Played, Serial};
 
 /// What saw each rule broken.
 const FOUND: &[(Rule, Hunt)] = &[];
@@ -79,6 +82,11 @@ fn hunt(scenes: &[Scene], hunt: Hunt, broken: Option<Rule>, trail: &mut Trail) {
                 panic::catch_unwind(AssertUnwindSafe(|| serial::run(scene, seed, 12, &mut tally)));
             (tally.cuts, tally.kills, lived)
         }
+        Played(name) => {
+            let (_, script) = plays::ALL.iter().find(|(other, _)| *other == name).unwrap();
+            let play = script(&Scenes(scenes));
+            (play.cuts.get(), play.kills.get(), Ok(()))
+        }
         Mixed(seed) => {
             let mut tally = random::Tally::default();
             let scene = &scenes[seed as usize % scenes.len()];
@@ -107,7 +115,8 @@ fn track(scenes: &[Scene], rule: Rule) -> (Trail, Hunt, Duration) {
     let known = FOUND.iter().filter(|(found, _)| *found == rule).map(|(_, hunt)| *hunt);
     let further = (0..).map(|number| if number % 4 == 3 { Mixed(number) } else { Serial(number) });
     let mut last = Serial(0);
-    for next in known.chain(further) {
+    let plays = plays::ALL.iter().map(|(name, _)| Played(name));
+    for next in known.chain(plays).chain(further) {
         if begun.elapsed() > SEARCH {
             break;
         }

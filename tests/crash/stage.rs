@@ -83,6 +83,7 @@ fn crowded_ids(disk: &SimulatedDisk, count: usize) -> Vec<Vec<u8>> {
 pub(crate) fn scenes() -> Vec<Scene> {
     vec![
         scene("empty", 1, |_, _| Vec::new()),
+        scene("crowd", 7, |disk, _| crowded_ids(disk, HOT_KEYS)),
         scene("one segment, nearly full", 2, |disk, container| {
             fill(disk, container, 1, Growth::Near)
         }),
@@ -162,7 +163,7 @@ fn scene(
     let options = Options::new().durability(Durability::Never);
     let container = ByteContainer::create_on(Box::new(disk.open(process)), options).unwrap();
     let mut all = make(&disk, &container);
-    let hot: Vec<Vec<u8>> = if name == "long probes" {
+    let hot: Vec<Vec<u8>> = if matches!(name, "long probes" | "crowd") {
         all.split_off(all.len() - HOT_KEYS)
     } else {
         (0..HOT_KEYS).map(|number| format!("hot-{number}").into_bytes()).collect()
