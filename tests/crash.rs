@@ -6,10 +6,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "crash/edges.rs"]
+mod edges;
 #[path = "crash/exhaustive.rs"]
 mod exhaustive;
 #[path = "crash/history.rs"]
 mod history;
+#[path = "crash/inherited.rs"]
+mod inherited;
 #[path = "crash/play.rs"]
 mod play;
 #[path = "crash/plays.rs"]

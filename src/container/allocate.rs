@@ -261,9 +261,7 @@ impl Writer<'_> {
         // The head first: the pass must not take the block for an empty one.
         let mut head = BlockHead::taken(self.control.generation, usage);
         head.bitmap.set(0);
-        if holds(Rule::NewHeadFirst) {
-            self.write_head(block, &BlockHead { usage: Use::Large, ..head })?;
-        }
+        self.write_head(block, &BlockHead { usage: Use::Large, ..head })?;
         if self.pass.stage != Stage::Done {
             self.advance_pass(PASS_LINES_PER_BLOCK)?;
         }

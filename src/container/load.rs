@@ -92,9 +92,13 @@ impl OpenFile {
                 previous = Some((hit, root.segments));
                 continue;
             };
-            let look = self.look(&entry, unchanged, wanted, value)?;
-            // Unchanged once more, after other words were tried? Else a newer version
-            // may have been lost to the look only because it was superseded meanwhile.
+            // What was durable has no older version in its place: it is damaged.
+            let durable = unchanged && self.newest_is_durable(&entry)?;
+            let patient = unchanged || !holds(Rule::FallBackOnlyUnchanged);
+            let look = self.look(&entry, patient && !durable, wanted, value)?;
+            // Unchanged once more, after other words were tried and epochs compared?
+            // Else the entry was superseded meanwhile, and what was seen of it, of its
+            // records and of the control line do not belong together.
             if unchanged
                 && look.word() != Some(entry.cur)
                 && (index.source.line(hit.offset).ok().flatten() != Some(hit.line)
@@ -110,22 +114,11 @@ impl OpenFile {
                     let found = Found { entry, word, loaded };
                     return Ok((!entry.is_expired(now_ms)).then_some(found));
                 }
-                Look::Unreadable if unchanged => return self.lost(&entry),
+                Look::Unreadable if unchanged => return lost(&entry, durable),
                 Look::Unreadable => previous = Some((hit, root.segments)),
             }
         }
         Err(Error::io("load", std::io::Error::from(std::io::ErrorKind::TimedOut)))
-    }
-
-    /// No version of the entry can be read, and it does not change: a power cut
-    /// took a session that was never durable, or else it is damage.
-    fn lost(&self, entry: &Entry) -> Result<Option<Found>> {
-        if self.newest_is_durable(entry)?
-            && let Some(offset) = entry.cur.offset()
-        {
-            return Err(Error::damaged(offset, DamageKind::Record));
-        }
-        Ok(None)
     }
 
     /// Whether no power cut can have taken the newest version.
@@ -133,20 +126,16 @@ impl OpenFile {
         Ok(self.control_line()?.newest_is_durable(entry))
     }
 
-    /// Tries the newest version, and the older ones if the entry was seen
-    /// unchanged before.
+    /// Tries the newest version, or all of them.
     #[inline]
     fn look(
         &self,
         entry: &Entry,
-        unchanged: bool,
+        all: bool,
         wanted: Wanted<'_>,
         value: &mut Vec<u8>,
     ) -> Result<Look> {
         let words = entry.words();
-        // What was durable has no older version in its place: it is damaged.
-        let patient = unchanged || !holds(Rule::FallBackOnlyUnchanged);
-        let all = patient && !self.newest_is_durable(entry)?;
         let tried = if all { words.len() } else { 1 };
         for (number, word) in words.into_iter().take(tried).enumerate() {
             match word.named() {
@@ -167,5 +156,14 @@ impl OpenFile {
     #[inline]
     fn now_for(&self, entry: &Entry) -> u64 {
         if entry.deadline_ms == 0 { 0 } else { self.storage().now_ms() }
+    }
+}
+
+/// No version of the entry can be read, and it does not change: a power cut took a
+/// session that was never durable, or else it is damage.
+fn lost(entry: &Entry, durable: bool) -> Result<Option<Found>> {
+    match entry.cur.offset() {
+        Some(offset) if durable => Err(Error::damaged(offset, DamageKind::Record)),
+        _ => Ok(None),
     }
 }

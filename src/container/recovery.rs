@@ -27,9 +27,7 @@ use siphasher::sip::SipHasher24;
 use super::rules::{Rule, holds};
 use super::writer::Writer;
 use crate::error::{DamageKind, Error, Result};
-use crate::format::control::{
-    Control, EPOCH_MAX, LEAD_MAX, Pass, Phase, RECOVERY_LEAP, Root, Stage,
-};
+use crate::format::control::{Control, EPOCH_MAX, Pass, Phase, RECOVERY_LEAP, Root, Stage};
 use crate::format::place;
 use crate::storage::View;
 
@@ -53,12 +51,12 @@ impl Writer<'_> {
 
     fn recover(&mut self, witness: Option<(u64, u64)>) -> Result<()> {
         let rebooted = witness.is_some_and(|(boot, _)| boot != self.views().boot);
-        let leap = if holds(Rule::EpochsLeap) { RECOVERY_LEAP } else { LEAD_MAX + 1 };
+        let leap = if holds(Rule::EpochsLeap) { RECOVERY_LEAP } else { 1 };
         let epoch = self.control.write_epoch + leap;
         // After a reboot nothing is left in any cache that a sync could have
         // failed to write.
         // But a recovery whose own sync failed leaves doubts in this boot.
-        let unfinished = self.control.recovery_unfinished() && holds(Rule::DoubtOutlivesReboot);
+        let unfinished = self.control.recovery_unfinished();
         let doubtful = (!rebooted || unfinished) && (self.control.suspect || self.control.syncing);
         if let Some((boot, witness)) = witness.filter(|_| !holds(Rule::WitnessRememberedLast)) {
             self.set_views(self.views().with(boot, witness))?;

@@ -56,7 +56,6 @@ rules! {
     ReachRaisedByDurableSteps, 2, "The reach is raised again only when the last raise is durable.";
     BusySetFirst, 18, "The busy line is set before the first of two lines.";
     BusyRedone, 18, "Whoever takes the lock redoes what the busy line says.";
-    RedoneOnlyForTheSameId, 18, "A redo copies a line only if it holds the id that was meant.";
     CountingLineFirst, 18, "The line that counts is written before its mirror.";
     MirrorWritten, 17, "During a split a change goes to the mirror as well.";
     DeadOnlyWhenWhole, 17, "Lines that a split leaves behind are dead only at its end.";
@@ -79,7 +78,6 @@ rules! {
     SparesOfTheGeneration, 8, "Spare extents are of no use in another generation.";
     ReclassOnlyDurablyEmpty, 7, "A block changes class only when its emptiness is durable.";
     UnseenEmptyAsOfNow, 7, "A block that the pass never came to is empty as of now.";
-    NewHeadFirst, 8, "A new block has its head before the pass may come to it.";
     RecoveryBeginsGeneration, 8, "Recovery declares all bitmaps unknown.";
     ClassFromRecords, 8, "The pass takes a block's class from the records in it.";
     PassMarksSegments, 8, "The pass marks the blocks of the segments.";
@@ -93,7 +91,6 @@ rules! {
     BumpBeforeSync, 10, "The write epoch rises before the sync, not after it.";
     LeadBounded, 9, "A syncer does not bump when the write epoch is 8 ahead.";
     OneCreditedSync, 10, "Only the holder of SYNC raises the synced epoch.";
-    FailureRecorded, 12, "A failed sync is recorded, or leaves its mark.";
     SyncingMarked, 12, "A sync is marked before it begins, in case the syncer dies.";
     FailureRewritten, 12, "After a failed sync everything is written again.";
     PendingRecordsRewritten, 12, "That includes the records of pending versions.";
@@ -104,7 +101,6 @@ rules! {
     RecoverySyncs, 10, "Recovery syncs before it calls durable what it can read.";
     RecoveryRaisesSynced, 16, "Recovery ends by raising the synced epoch.";
     RecoveryRewritesDoubtful, 12, "Recovery rewrites what a failed sync left in doubt.";
-    DoubtOutlivesReboot, 9, "A recovery whose sync failed leaves its doubts to the next.";
     MarkSurvivesRecovery, 12, "Recovery leaves the mark of a syncer of this boot.";
     RecoveryDropsSplit, 17, "Recovery drops a split that is not done.";
     HeaderLast, 20, "A container has its header when all else is durable.";

@@ -136,9 +136,7 @@ impl OpenFile {
             return Ok(Tried::Replaced);
         };
         if let Err(source) = self.storage().sync() {
-            if holds(Rule::FailureRecorded) {
-                self.record_failure()?;
-            }
+            self.record_failure()?;
             return Err(failed("sync", source));
         }
         let Locked::Here(mut writer) = self.lock(0)? else {

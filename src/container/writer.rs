@@ -285,7 +285,7 @@ impl<'a> Writer<'a> {
             let line = self.line(busy.from)?;
             let slot = Slot::decode(&line, busy.from, self.seal());
             if let Some(slot @ (Slot::Session(_) | Slot::Vacated { .. })) = slot
-                && (slot.tag() == Some(busy.tag) || !holds(Rule::RedoneOnlyForTheSameId))
+                && slot.tag() == Some(busy.tag)
             {
                 self.write(&slot.encode(busy.to, self.seal()), busy.to)?;
             }

@@ -98,6 +98,30 @@ impl Play {
         stage::observer(&self.disk).info().unwrap().synced_epoch
     }
 
+    /// A value for the key that nobody has saved yet, and its number.
+    pub(crate) fn value(&self, key: usize, size: usize) -> (u64, Vec<u8>) {
+        let number = self.number(size);
+        (number, value_bytes(&self.keys[key], number, LENGTHS.len()))
+    }
+
+    /// A sync ended after which these values of a key may have been published; what
+    /// was the last one before is durable.
+    pub(crate) fn was_synced_before(&self, key: usize, later: &[u64]) {
+        let mut histories = self.histories.borrow_mut();
+        let history = histories.get_mut(&self.keys[key]).unwrap();
+        history.acknowledge_up_to(history.position());
+        for number in later {
+            history.publish(Some(*number), u64::MAX);
+        }
+    }
+
+    /// What a check says of space that is taken and that nobody names.
+    pub(crate) fn leaked(&self) -> Option<String> {
+        let report = stage::observer(&self.disk).check().unwrap();
+        let leak = report.notes.iter().find(|note| note.what.contains("named by nobody"));
+        leak.map(|note| note.what.clone())
+    }
+
     /// What `who` did to the key is published, if it can be read.
     fn note(&self, who: &Person, key: &[u8], want: Value, done: bool) {
         let observer = stage::observer(&self.disk);
@@ -164,6 +188,44 @@ impl Play {
         assert!(!self.disk.is_alive(who.process));
     }
 
+    /// The same; while the sync is under way, somebody else saves these keys.
+    pub(crate) fn die_failing_while(&self, who: &Person, other: &Arc<Person>, keys: &[usize]) {
+        let saves: Vec<_> =
+            keys.iter().map(|key| (self.keys[*key].clone(), self.number(SHORT))).collect();
+        let (process, failed) = (who.process, AtomicBool::new(false));
+        let (disk, person, theirs) = (self.disk.clone(), Arc::clone(other), saves.clone());
+        self.disk.set_hook(Some(Arc::new(move |call: &Call| {
+            let own = call.process == process;
+            let dead = own && failed.load(Ordering::Relaxed);
+            if own && call.operation == Operation::SyncEnd && !dead {
+                for (key, number) in &theirs {
+                    person.container.save(key, &value_bytes(key, *number, LENGTHS.len())).unwrap();
+                }
+                disk.fail_syncs(1);
+                failed.store(true, Ordering::Relaxed);
+            }
+            if dead { Verdict::Kill } else { Verdict::Proceed }
+        })));
+        let _ = who.container.sync();
+        self.disk.set_hook(None);
+        assert!(!self.disk.is_alive(who.process));
+        for (key, number) in &saves {
+            self.note(other, key, Some(*number), true);
+        }
+    }
+
+    /// Somebody does something and dies when it begins to sync.
+    pub(crate) fn die_syncing(&self, who: &Person, act: impl Fn(&Person)) {
+        let process = who.process;
+        self.disk.set_hook(Some(Arc::new(move |call: &Call| {
+            let begins = call.process == process && call.operation == Operation::SyncBegin;
+            if begins { Verdict::Kill } else { Verdict::Proceed }
+        })));
+        act(who);
+        self.disk.set_hook(None);
+        assert!(!self.disk.is_alive(who.process), "nobody had to sync");
+    }
+
     /// Has every line of the index trimmed, by saves for which there is no block
     /// with room yet.
     pub(crate) fn trim(&self, who: &Person) {
@@ -171,7 +233,7 @@ impl Play {
             let scratch = self.next_scratch.get();
             self.next_scratch.set(scratch + 1);
             // Each of another class, which are 12 % apart.
-            let len = (90.0 * 1.14f64.powi(scratch as i32 % 42)) as usize;
+            let len = (800.0 * 1.13f64.powi(scratch as i32 % 30)) as usize;
             who.container.save(format!("scratch-{scratch}"), &vec![7; len]).unwrap();
         }
     }
@@ -234,7 +296,10 @@ impl Play {
         who.container.save("afterwards", b"1").unwrap();
         self.look(&observer);
         let recoveries = self.disk.syncs_under_lock();
-        self.pass(&who);
+        if who.container.info().unwrap().rebuilding {
+            self.pass(&who);
+            assert_eq!(self.leaked(), None, "after a pass");
+        }
         for _ in 0..3 {
             who.container.sync().unwrap();
         }
@@ -252,8 +317,19 @@ impl Play {
         assert_eq!(self.disk.syncs_under_lock(), recoveries, "a recovery that nobody needs");
     }
 
+    /// The same in short: whatever was under way comes to its end.
+    pub(crate) fn aftermath_quick(&self) {
+        let observer = stage::observer(&self.disk);
+        let who = self.enter(Durability::Never);
+        for _ in 0..3 {
+            who.container.sync().unwrap();
+            self.look(&observer);
+        }
+        self.check();
+    }
+
     /// Goes every way from here, and comes back.
-    fn branching(&self, way: impl FnOnce()) {
+    pub(crate) fn branching(&self, way: impl FnOnce()) {
         let here = self.disk.snapshot();
         let histories = self.histories.borrow().clone();
         way();
@@ -263,11 +339,22 @@ impl Play {
 
     /// Cuts the power in many ways, each with what comes after it.
     pub(crate) fn cut_in_all_ways(&self, at_random: u64) {
+        self.cut_in_ways(u64::MAX, at_random);
+    }
+
+    /// The same with only the control page's lines alone.
+    pub(crate) fn cut_around_the_control_page(&self) {
+        self.cut_in_ways(2 * 64, 10);
+    }
+
+    fn cut_in_ways(&self, lines: u64, at_random: u64) {
         let synced = self.synced_epoch();
         let undecided = self.disk.dirty_lines();
         let mut ways: Vec<Box<dyn Fn(u64, usize) -> usize>> =
             vec![Box::new(|_, _| 0), Box::new(|_, images| images - 1)];
-        for (line, images) in undecided.iter().copied().take(LINES_ALONE) {
+        for (line, images) in
+            undecided.iter().copied().filter(|(line, _)| *line < lines).take(LINES_ALONE)
+        {
             for image in 0..images - 1 {
                 ways.push(Box::new(
                     move |other, images| {

@@ -1,9 +1,15 @@
 //! The plays: for each rule that chance seldom puts to the test, the steps that do.
 
-use cloakroom::Durability::{Durable, Never};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::play::{LARGE, LONG, Play, SHORT, THIRD};
-use crate::stage::Scene;
+use cloakroom::Durability::{Durable, Never};
+use cloakroom::storage::simulated::{Call, SimulatedDisk, Verdict};
+use cloakroom::{ByteContainer, Options};
+
+use crate::edges;
+use crate::play::{LARGE, LONG, Person, Play, SHORT, THIRD};
+use crate::stage::{self, Scene};
 
 /// One play, by name; it panics where a rule is broken.
 pub(crate) type Script = fn(&Scenes<'_>) -> Play;
@@ -16,7 +22,7 @@ impl Scenes<'_> {
         self.0.iter().find(|scene| scene.name == name).unwrap()
     }
 
-    fn crowd(&self, seed: u64) -> Play {
+    pub(crate) fn crowd(&self, seed: u64) -> Play {
         Play::new(self.get("crowd"), seed)
     }
 }
@@ -225,13 +231,178 @@ pub(crate) fn recovery_is_cut_short(scenes: &Scenes<'_>) -> Play {
     play.save(&who, 1, LONG);
     drop(who);
     play.cut(&mut |line, images| if line % 2 == 0 { 0 } else { images - 1 });
-    let act = |who: &crate::play::Person| {
+    let act = |who: &Person| {
         let _ = play.try_save(who, 2, SHORT);
     };
     play.die_at_each_call(Never, act, || {
         play.aftermath();
     });
     play.die_at_each_call(Never, act, || play.cut_in_all_ways(2));
+    play
+}
+
+/// More ids than the reach covers, all at one place and in one epoch.
+pub(crate) fn a_crowd_outgrows_the_reach(scenes: &Scenes<'_>) -> Play {
+    let crowd = stage::crowded_ids(&scenes.crowd(13).disk, 72, 1);
+    let play = Play::on(scenes.crowd(13).disk.clone(), crowd, Vec::new());
+    let who = play.enter(Never);
+    for key in 0..66 {
+        play.save(&who, key, SHORT);
+    }
+    drop(who);
+    play.cut_in_all_ways(5);
+    play
+}
+
+/// The reach was raised twice, and nobody has synced.
+pub(crate) fn the_reach_is_raised_twice(scenes: &Scenes<'_>) -> Play {
+    let crowd = stage::crowded_ids(&scenes.crowd(14).disk, 72, 1);
+    let play = Play::on(scenes.crowd(14).disk.clone(), crowd, Vec::new());
+    let who = play.enter(Never);
+    for key in 0..64 {
+        play.save(&who, key, SHORT);
+    }
+    // It asks for more room, and dies before it has synced.
+    play.die_syncing(&who, |who| {
+        let _ = play.try_save(who, 64, SHORT);
+    });
+    let next = play.enter(Never);
+    play.die_syncing(&next, |next| {
+        let _ = play.try_save(next, 65, SHORT);
+    });
+    drop((who, next));
+    play.cut_in_all_ways(5);
+    play
+}
+
+/// Each key is saved and removed while a split is under way, by somebody who
+/// dies of it at each call; then the split comes to its end.
+fn died_in_a_split(play: Play) -> Play {
+    for key in 0..play.keys.len() {
+        let save = |who: &Person| {
+            let _ = play.try_save(who, key, SHORT);
+        };
+        play.die_at_each_call(Never, save, || play.aftermath_quick());
+        let who = play.enter(Never);
+        play.save(&who, key, SHORT);
+        drop(who);
+        play.die_at_each_call(Never, save, || play.aftermath_quick());
+        let remove = |who: &Person| {
+            let _ = play.try_remove(who, key);
+        };
+        play.die_at_each_call(Never, remove, || play.aftermath_quick());
+    }
+    play
+}
+
+/// See above, while the new segments are being filled.
+pub(crate) fn died_while_filling(scenes: &Scenes<'_>) -> Play {
+    died_in_a_split(Play::new(scenes.get("filling"), 15))
+}
+
+/// See above, while the old ones are kept in step.
+pub(crate) fn died_while_settling(scenes: &Scenes<'_>) -> Play {
+    died_in_a_split(Play::new(scenes.get("settling"), 16))
+}
+
+/// New sessions come while the old segments are kept in step, and the power goes.
+pub(crate) fn sessions_come_while_settling(scenes: &Scenes<'_>) -> Play {
+    let play = Play::new(scenes.get("settling"), 17);
+    let who = play.enter(Never);
+    for key in 0..play.keys.len() {
+        play.save(&who, key, SHORT);
+    }
+    for number in 0..60 {
+        who.container.save(format!("come-{number}"), b"1").unwrap();
+    }
+    drop(who);
+    play.cut_around_the_control_page();
+    play
+}
+
+/// Sessions come until the index grows, and the power goes at once.
+pub(crate) fn the_index_grows_and_the_power_goes(scenes: &Scenes<'_>) -> Play {
+    let play = Play::new(scenes.get("one segment, nearly full"), 18);
+    let who = play.enter(Never);
+    for number in 0..20 {
+        who.container.save(format!("come-{number}"), b"1").unwrap();
+    }
+    assert!(who.container.info().unwrap().splitting);
+    drop(who);
+    play.cut_around_the_control_page();
+    play
+}
+
+/// A long crowd is split, and must be found in its new segment.
+pub(crate) fn a_crowd_is_split(scenes: &Scenes<'_>) -> Play {
+    let crowd = stage::crowded_ids(&scenes.crowd(19).disk, 200, 1);
+    let play = Play::on(scenes.crowd(19).disk.clone(), crowd, Vec::new());
+    let who = play.enter(Never);
+    for key in 0..200 {
+        play.save(&who, key, SHORT);
+    }
+    for number in 0.. {
+        if who.container.info().unwrap().segments > 1 {
+            break;
+        }
+        who.container.save(format!("come-{number}"), b"1").unwrap();
+        if who.container.info().unwrap().splitting {
+            play.sync(&who);
+        }
+    }
+    drop(who);
+    play.aftermath();
+    play
+}
+
+/// A load begins, the index grows, and the load goes on.
+pub(crate) fn a_load_sleeps_through_a_split(scenes: &Scenes<'_>) -> Play {
+    let play = Play::new(scenes.get("filling"), 20);
+    let filler: Vec<_> = scenes.get("filling").filler.iter().take(60).cloned().collect();
+    for (number, id) in filler.iter().enumerate() {
+        play.branching(|| {
+            let who = play.enter(Never);
+            let process = who.process;
+            let (other, calls) = (play.disk.clone(), AtomicU32::new(0));
+            play.disk.set_hook(Some(Arc::new(move |call: &Call| {
+                if call.process == process && calls.fetch_add(1, Ordering::Relaxed) == 1 {
+                    grow_meanwhile(&other, number);
+                }
+                Verdict::Proceed
+            })));
+            let loaded = who.container.load(id).unwrap();
+            play.disk.set_hook(None);
+            assert!(loaded.is_some(), "a load missed a session that moved");
+        });
+    }
+    play
+}
+
+fn grow_meanwhile(disk: &SimulatedDisk, number: usize) {
+    let storage = Box::new(disk.open(disk.spawn()));
+    let container = ByteContainer::open_on(storage, Options::new().durability(Never)).unwrap();
+    for _ in 0..3 {
+        container.sync().unwrap();
+    }
+    for other in 0..200 {
+        container.save(format!("meanwhile-{number}-{other}"), b"1").unwrap();
+    }
+}
+
+/// Somebody syncs; meanwhile somebody with another view recovers and saves; the
+/// sync fails, and the syncer dies before it can say so.
+pub(crate) fn a_syncer_outlives_a_recovery(scenes: &Scenes<'_>) -> Play {
+    let play = scenes.crowd(21);
+    for round in 0..8 {
+        let who = play.enter(Never);
+        play.save(&who, 0, SHORT);
+        let other = Arc::new(play.enter_by(200 + round, Never));
+        play.die_failing_while(&who, &other, &[1, 2]);
+        let next = play.enter(Never);
+        play.sync(&next);
+        drop((who, other, next));
+        play.cut_in_all_ways(1);
+    }
     play
 }
 
@@ -249,6 +420,23 @@ pub(crate) const ALL: &[(&str, Script)] = &[
     ("syncs_fail_again_and_again", syncs_fail_again_and_again),
     ("a_recovery_is_left_undone", a_recovery_is_left_undone),
     ("recovery_is_cut_short", recovery_is_cut_short),
+    ("a_crowd_outgrows_the_reach", a_crowd_outgrows_the_reach),
+    ("the_reach_is_raised_twice", the_reach_is_raised_twice),
+    ("died_while_filling", died_while_filling),
+    ("died_while_settling", died_while_settling),
+    ("sessions_come_while_settling", sessions_come_while_settling),
+    ("the_index_grows_and_the_power_goes", the_index_grows_and_the_power_goes),
+    ("a_crowd_is_split", a_crowd_is_split),
+    ("a_load_sleeps_through_a_split", a_load_sleeps_through_a_split),
+    ("a_syncer_outlives_a_recovery", a_syncer_outlives_a_recovery),
+    ("two_syncs_overlap", edges::two_syncs_overlap),
+    ("removed_twice", edges::removed_twice),
+    ("large_values_come_and_go", edges::large_values_come_and_go),
+    ("killed_with_extents_taken", edges::killed_with_extents_taken),
+    ("made_and_cut", edges::made_and_cut),
+    ("a_file_loses_its_name", edges::a_file_loses_its_name),
+    ("a_record_rots", edges::a_record_rots),
+    ("a_server_forks", edges::a_server_forks),
 ];
 
 #[test]

@@ -61,9 +61,8 @@ pub(crate) fn observer(disk: &SimulatedDisk) -> ByteContainer {
     ByteContainer::open_read_only_on(Box::new(disk.open(process)), Options::new()).unwrap()
 }
 
-/// Ids whose entries begin their probes at the same few lines of the first
-/// segment.
-fn crowded_ids(disk: &SimulatedDisk, count: usize) -> Vec<Vec<u8>> {
+/// Ids whose entries begin their probes at the same few lines of a segment.
+pub(crate) fn crowded_ids(disk: &SimulatedDisk, count: usize, lines: u64) -> Vec<Vec<u8>> {
     let layout = cloakroom::format::layout();
     let header = layout.iter().find(|structure| structure.name == "static header").unwrap();
     let key = header.fields.iter().find(|field| field.name == "key").unwrap();
@@ -72,7 +71,7 @@ fn crowded_ids(disk: &SimulatedDisk, count: usize) -> Vec<Vec<u8>> {
     let hasher = SipHasher24::new_with_key(&key);
     let near = |id: &[u8]| {
         let tag = hasher.hash(id).as_bytes();
-        u64::from_le_bytes(tag[8..].try_into().unwrap()) % 1016 < 3
+        u64::from_le_bytes(tag[8..].try_into().unwrap()) % 1016 < lines
     };
     let ids = (0u32..).map(|number| format!("crowd-{number}").into_bytes());
     ids.filter(|id| near(id)).take(count).collect()
@@ -83,7 +82,7 @@ fn crowded_ids(disk: &SimulatedDisk, count: usize) -> Vec<Vec<u8>> {
 pub(crate) fn scenes() -> Vec<Scene> {
     vec![
         scene("empty", 1, |_, _| Vec::new()),
-        scene("crowd", 7, |disk, _| crowded_ids(disk, HOT_KEYS)),
+        scene("crowd", 7, |disk, _| crowded_ids(disk, HOT_KEYS, 1)),
         scene("one segment, nearly full", 2, |disk, container| {
             fill(disk, container, 1, Growth::Near)
         }),
@@ -93,7 +92,7 @@ pub(crate) fn scenes() -> Vec<Scene> {
         scene("filling", 5, |disk, container| fill(disk, container, 1, Growth::Filling)),
         scene("settling", 6, |disk, container| fill(disk, container, 2, Growth::Settling)),
         scene("long probes", 4, |disk, container| {
-            let ids = crowded_ids(disk, 70);
+            let ids = crowded_ids(disk, 70, 3);
             for id in &ids[..ids.len() - HOT_KEYS] {
                 container.save(id, &value_bytes(id, 0, 1)).unwrap();
             }
