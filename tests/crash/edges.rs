@@ -7,7 +7,7 @@ use cloakroom::Durability::{Durable, Never};
 use cloakroom::storage::simulated::{
     Call, CutPolicy, Operation, SimulatedDisk, SimulatedRng, Verdict,
 };
-use cloakroom::{ByteContainer, ErrorKind, Options};
+use cloakroom::{ByteContainer, ErrorKind, Finding, Options};
 
 use crate::inherited::Inherited;
 use crate::play::{LARGE, MIDDLE, Play, SHORT};
@@ -48,13 +48,17 @@ pub(crate) fn two_syncs_overlap(scenes: &Scenes<'_>) -> Play {
 
 /// A removal fails to become durable, and is asked for again.
 pub(crate) fn removed_twice(scenes: &Scenes<'_>) -> Play {
-    let play = scenes.crowd(31);
-    let who = play.enter(Durable);
-    play.save(&who, 0, SHORT);
-    play.disk.fail_syncs(1);
-    assert!(!play.try_remove(&who, 0));
-    play.remove(&who, 0);
-    play.cut_in_all_ways(4);
+    let mut play = scenes.crowd(31);
+    for seed in 0..12 {
+        play = play.followed_by(scenes.crowd(310 + seed));
+        let who = play.enter(Durable);
+        play.save(&who, 0, SHORT);
+        play.disk.fail_syncs(1);
+        assert!(!play.try_remove(&who, 0));
+        play.remove(&who, 0);
+        drop(who);
+        play.cut_in_all_ways(2);
+    }
     play
 }
 
@@ -127,7 +131,10 @@ fn open_what_was_made(disk: &SimulatedDisk, made: bool) {
         Ok(container) => {
             container.save("x", b"1").unwrap();
             assert_eq!(container.load("x").unwrap().unwrap().value, b"1");
-            assert!(container.check().unwrap().is_sound());
+            // Its maker may have died between the two headers.
+            let damage = container.check().unwrap().damage;
+            let header = |finding: &Finding| finding.what.contains("of the two headers");
+            assert!(damage.iter().all(|finding| header(finding) && !made), "{damage:?}");
         }
         Err(error) => {
             assert!(!made, "a container was made and is none: {error}");

@@ -122,17 +122,18 @@ pub(crate) fn an_unseen_block_changes_class(scenes: &Scenes<'_>) -> Play {
 /// A block's head on the disk is older than the records in it.
 pub(crate) fn a_head_of_an_earlier_class(scenes: &Scenes<'_>) -> Play {
     let play = scenes.crowd(6);
+    // Processes that live for one request keep no spare extents.
+    for size in [THIRD, SHORT] {
+        let who = play.enter(Never);
+        for key in 0..3 {
+            play.save(&who, key, size);
+        }
+        play.sync(&who);
+    }
     let who = play.enter(Never);
-    for key in 0..3 {
-        play.save(&who, key, THIRD);
-    }
-    play.sync(&who);
-    for key in 0..3 {
-        play.save(&who, key, SHORT);
-    }
-    play.sync(&who);
     play.trim(&who);
     play.sync(&who);
+    let who = play.enter(Never);
     for key in 3..6 {
         play.save(&who, key, LONG);
     }
@@ -154,16 +155,16 @@ pub(crate) fn a_sync_fails(scenes: &Scenes<'_>) -> Play {
     play
 }
 
-/// A syncer dies before it can say that its sync failed.
+/// A syncer dies before it can say that its sync failed. What the failure takes is
+/// left to chance.
 pub(crate) fn a_syncer_dies_failing(scenes: &Scenes<'_>) -> Play {
-    let play = scenes.crowd(8);
-    for key in 0..4 {
+    let mut play = scenes.crowd(8);
+    for seed in 0..12 {
+        play = play.followed_by(scenes.crowd(800 + seed));
         let who = play.enter(Never);
-        play.save(&who, key, SHORT);
+        play.save(&who, 0, SHORT);
         play.die_failing(&who);
-        let next = play.enter(Durable);
-        play.save(&next, key + 1, SHORT);
-        play.sync(&next);
+        play.sync(&play.enter(Never));
         play.cut_in_all_ways(1);
     }
     play
@@ -340,18 +341,80 @@ pub(crate) fn a_crowd_is_split(scenes: &Scenes<'_>) -> Play {
     let who = play.enter(Never);
     for key in 0..200 {
         play.save(&who, key, SHORT);
-    }
-    for number in 0.. {
-        if who.container.info().unwrap().segments > 1 {
-            break;
-        }
-        who.container.save(format!("come-{number}"), b"1").unwrap();
-        if who.container.info().unwrap().splitting {
+        if key % 8 == 0 {
+            // The reach rises in time, and no split is needed for it.
             play.sync(&who);
         }
     }
+    assert!(!who.container.info().unwrap().splitting);
+    play.grow(&who);
+    for _ in 0..3 {
+        play.sync(&who);
+    }
     drop(who);
     play.aftermath();
+    play
+}
+
+/// A split is dropped by recovery, its block is used for something else, and the
+/// index grows again.
+pub(crate) fn a_split_is_repeated(scenes: &Scenes<'_>) -> Play {
+    let play = Play::new(scenes.get("filling"), 22);
+    play.cut(&mut |_, images| images - 1);
+    let who = play.enter(Never);
+    play.save(&who, 0, SHORT);
+    play.pass(&who);
+    play.sync(&who);
+    for key in 0..6 {
+        play.save(&who, key, LARGE);
+    }
+    play.sync(&who);
+    play.grow(&who);
+    for _ in 0..3 {
+        play.sync(&who);
+    }
+    drop(who);
+    play.aftermath();
+    play
+}
+
+/// Three versions, the second of which is not durable, by processes that live for
+/// one request.
+pub(crate) fn saved_three_times(scenes: &Scenes<'_>) -> Play {
+    let play = scenes.crowd(23);
+    play.save(&play.enter(Never), 0, SHORT);
+    play.sync(&play.enter(Never));
+    play.save(&play.enter(Never), 0, SHORT);
+    play.save(&play.enter(Never), 0, SHORT);
+    play.cut_in_all_ways(10);
+    play
+}
+
+/// A cut takes a version, somebody recovers and perhaps finds free space again, and
+/// the power goes once more.
+pub(crate) fn cut_again_after_recovery(scenes: &Scenes<'_>) -> Play {
+    let play = scenes.crowd(24);
+    let who = play.enter(Never);
+    play.save(&who, 0, SHORT);
+    play.sync(&who);
+    play.save(&who, 0, LONG);
+    drop(who);
+    let behind_the_index = 2 * 1024;
+    play.cut(&mut |line, images| if line < behind_the_index { images - 1 } else { 0 });
+    for passes in 0..3 {
+        play.branching(|| {
+            let who = play.enter(Never);
+            play.save(&who, 1, SHORT);
+            if passes > 0 {
+                play.pass(&who);
+            }
+            if passes != 1 {
+                play.sync(&who);
+            }
+            drop(who);
+            play.cut_in_all_ways(10);
+        });
+    }
     play
 }
 
@@ -427,6 +490,9 @@ pub(crate) const ALL: &[(&str, Script)] = &[
     ("sessions_come_while_settling", sessions_come_while_settling),
     ("the_index_grows_and_the_power_goes", the_index_grows_and_the_power_goes),
     ("a_crowd_is_split", a_crowd_is_split),
+    ("a_split_is_repeated", a_split_is_repeated),
+    ("saved_three_times", saved_three_times),
+    ("cut_again_after_recovery", cut_again_after_recovery),
     ("a_load_sleeps_through_a_split", a_load_sleeps_through_a_split),
     ("a_syncer_outlives_a_recovery", a_syncer_outlives_a_recovery),
     ("two_syncs_overlap", edges::two_syncs_overlap),

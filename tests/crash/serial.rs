@@ -50,7 +50,8 @@ struct Plan {
     want: Value,
     /// Position of the last version when it began.
     begun: usize,
-    published: bool,
+    /// Position of the version that it published.
+    published: Option<usize>,
 }
 
 struct Life {
@@ -164,7 +165,7 @@ impl Life {
 
     fn intend(&self, key: &[u8], want: Value) {
         let begun = self.histories.borrow()[key].position();
-        let plan = Plan { key: key.to_vec(), want, begun, published: false };
+        let plan = Plan { key: key.to_vec(), want, begun, published: None };
         self.plans.borrow_mut().push(plan);
     }
 
@@ -172,14 +173,14 @@ impl Life {
     fn look(&self) {
         let mut plans = self.plans.borrow_mut();
         // The innermost first: the outer ones wait for it.
-        for plan in plans.iter_mut().rev().filter(|plan| !plan.published) {
+        for plan in plans.iter_mut().rev().filter(|plan| plan.published.is_none()) {
             let (now, info) =
                 self.observe(|observer| (read(observer, &plan.key), observer.info().unwrap()));
             let mut histories = self.histories.borrow_mut();
             let history = histories.get_mut(&plan.key).unwrap();
             if now == plan.want && history.last() != now {
                 history.publish(now, info.write_epoch);
-                plan.published = true;
+                plan.published = Some(history.position());
             }
         }
     }
@@ -191,15 +192,17 @@ impl Life {
         let mut histories = self.histories.borrow_mut();
         let history = histories.get_mut(&plan.key).unwrap();
         match told {
-            Some(true) => assert!(plan.published, "told done: {plan:?}, {:?}", history.last()),
+            Some(true) => {
+                assert!(plan.published.is_some(), "told done: {plan:?}, {:?}", history.last())
+            }
             Some(false) => {
                 let absent = history.allows_since(plan.begun, None);
                 assert!(absent, "told that there was nothing: {plan:?}");
             }
             None => return,
         }
-        if handle.durable && plan.published {
-            history.acknowledge(plan.want);
+        if let Some(position) = plan.published.filter(|_| handle.durable) {
+            history.acknowledge_up_to(position);
         }
     }
 
