@@ -37,6 +37,9 @@ pub mod storage;
 
 mod error;
 
+/// The rules of the protocol, for tests that break them.
+#[cfg(feature = "sabotage")]
+pub use container::rules;
 pub use container::{
     ByteContainer, Change, Durability, Finding, Info, MapPolicy, Options, Outcome, Report, Session,
     Sessions, Times, Updated, Version,

@@ -6,14 +6,27 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "crash/edges.rs"]
+mod edges;
 #[path = "crash/exhaustive.rs"]
 mod exhaustive;
 #[path = "crash/history.rs"]
 mod history;
+#[path = "crash/inherited.rs"]
+mod inherited;
+#[path = "crash/play.rs"]
+mod play;
+#[path = "crash/plays.rs"]
+mod plays;
 #[path = "crash/process.rs"]
 mod process;
 #[path = "crash/random.rs"]
 mod random;
+#[cfg(feature = "sabotage")]
+#[path = "crash/sabotage.rs"]
+mod sabotage;
+#[path = "crash/serial.rs"]
+mod serial;
 #[path = "crash/stage.rs"]
 mod stage;
 #[path = "crash/stories.rs"]

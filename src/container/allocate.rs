@@ -12,6 +12,7 @@
 
 use super::index::reading;
 use super::lists::EMPTY;
+use super::rules::{Rule, holds};
 use super::writer::{Attempt, Writer, failed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::block::{BlockHead, Use};
@@ -69,7 +70,7 @@ impl Spares {
 
     /// The one freed last.
     fn take(&mut self, class: Class, generation: u64) -> Option<u64> {
-        if self.generation != generation {
+        if self.generation != generation && holds(Rule::SparesOfTheGeneration) {
             self.forget();
         }
         let index = self.extents.iter().rposition(|(other, _)| *other == class)?;
@@ -182,7 +183,9 @@ impl Writer<'_> {
         };
         let mut head = before;
         head.bitmap.set(index);
-        self.update_block(block, &before, head)?;
+        if holds(Rule::BitSetBeforeNamed) {
+            self.update_block(block, &before, head)?;
+        }
         let offset = self.file.records.classes.extent_offset(class, index);
         Ok(Some(u64::from(block) * BLOCK_SIZE + offset))
     }
@@ -202,7 +205,9 @@ impl Writer<'_> {
                 }
                 break;
             };
-            if head.usage == usage || self.control.is_durable(head.emptied_epoch) {
+            let sure = self.control.is_durable(head.emptied_epoch)
+                || !holds(Rule::ReclassOnlyDurablyEmpty);
+            if head.usage == usage || sure {
                 let mut taken = BlockHead::taken(self.control.generation, usage);
                 // A bit, so that the block is not empty for the lists; the
                 // caller writes the head as it will be.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::open_file::OpenFile;
 use super::options::Options;
+use super::rules::{Rule, holds};
 use crate::error::{Error, ReadOnly, Result};
 
 /// A file and, once it was replaced under its name or this process was forked,
@@ -35,7 +36,8 @@ impl Chain {
     /// The file in use. In a forked child, one that the child opened.
     pub(super) fn file(&self) -> Result<&Arc<OpenFile>> {
         let chain = self.current();
-        if chain.file.storage().process_id() == chain.file.process_id {
+        let ours = chain.file.storage().process_id() == chain.file.process_id;
+        if ours || !holds(Rule::ForkOpensAnew) {
             return Ok(&chain.file);
         }
         let mut options = chain.file.options.clone();

@@ -14,6 +14,7 @@
 //! that a power cut left and the loss of both headers.
 
 use super::index::reading;
+use super::rules::{Rule, holds};
 use super::writer::failed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::block::{BlockHead, Use};
@@ -82,7 +83,9 @@ pub(super) fn initialise(storage: &dyn Storage) -> Result<()> {
     write(storage, &[0; PAGE_SIZE as usize], u64::from(FIRST_SEGMENT) * BLOCK_SIZE)?;
     write_first_segment(storage, &header)?;
     write_control_page(storage, &header, len > end)?;
-    sync(storage)?;
+    if holds(Rule::HeaderLast) {
+        sync(storage)?;
+    }
     let bytes = header.encode();
     write(storage, &bytes, place::HEADER_COPY)?;
     write(storage, &bytes, place::HEADER)?;

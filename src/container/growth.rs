@@ -17,6 +17,7 @@
 //! split takes new blocks, so that nothing of a dropped one is ever believed.
 
 use super::index::{DIRECTORY_MARK, table_offset};
+use super::rules::{Rule, holds};
 use super::writer::{Attempt, Writer};
 use crate::error::Result;
 use crate::format::block::{BlockHead, Use};
@@ -42,7 +43,12 @@ const BATCH_PART: u32 = 2;
 impl Writer<'_> {
     /// Takes the next step of a split whose last one is durable.
     pub(super) fn advance_split(&mut self) -> Result<()> {
-        if self.root.phase == Phase::Whole || !self.control.is_durable(self.root.epoch) {
+        let wait = match self.root.phase {
+            Phase::Whole => return Ok(()),
+            Phase::Filling => Rule::FirstWait,
+            Phase::Settling => Rule::SecondWait,
+        };
+        if !self.control.is_durable(self.root.epoch) && holds(wait) {
             return Ok(());
         }
         let epoch = self.control.write_epoch;
@@ -101,8 +107,17 @@ impl Writer<'_> {
         if !self.prepare_table(number)? {
             return Ok(false);
         }
-        let Attempt::Done(block) = self.space_for_index(Use::Segment)? else {
-            return Ok(false);
+        let dropped = if holds(Rule::FreshBlocksForASplit) {
+            None
+        } else {
+            self.segment_if_sound(number)?.map(|segment| (segment / BLOCK_SIZE) as u32)
+        };
+        let block = match dropped {
+            Some(block) => block,
+            None => match self.space_for_index(Use::Segment)? {
+                Attempt::Done(block) => block,
+                Attempt::Sync => return Ok(false),
+            },
         };
         let segment = u64::from(block) * BLOCK_SIZE;
         let mut image = vec![0; BLOCK_SIZE as usize];
@@ -112,6 +127,7 @@ impl Writer<'_> {
         head.next = number;
         let seal = self.seal();
         // The reach needs no wait: nobody looks here before it is durable.
+        let reach = if holds(Rule::ReachCoversCopies) { reach } else { 1 };
         let reach = Reach { lines: Reach::step_for(reach), segment: number, epoch: 0 };
         for (offset, line) in [
             (0, head.encode(segment, seal)),

@@ -14,6 +14,7 @@ use super::iter::Sessions;
 use super::open_file::OpenFile;
 use super::options::Durability;
 use super::records::Wanted;
+use super::rules::{Rule, holds};
 use super::save::{Draft, Key, Target};
 use super::session::{Change, Outcome, Session, Times, Updated, Version};
 use super::writer::{Attempt, Locked, Writer};
@@ -345,7 +346,11 @@ fn try_change<T>(
         Attempt::Done(value) => value,
     };
     match file.options.durability {
-        Durability::Durable if !control.is_durable(answer_epoch) => file.sync_after(writer)?,
+        Durability::Durable
+            if !control.is_durable(answer_epoch) && holds(Rule::DurableSavesWait) =>
+        {
+            file.sync_after(writer)?;
+        }
         Durability::Interval(_) if answer_epoch != 0 => {
             drop(writer);
             file.sync_if_due(&control);

@@ -9,6 +9,7 @@
 use std::ops::ControlFlow;
 
 use super::index::Hit;
+use super::rules::{Rule, holds};
 use super::writer::Writer;
 use crate::error::Result;
 use crate::format::Line;
@@ -19,6 +20,9 @@ use crate::format::tag::Tag;
 
 /// Lines that the first step of any reach covers.
 const FIRST_STEP: u32 = 64;
+
+/// Where an entry is torn that is not written whole.
+const TORN_AT: usize = 32;
 
 /// What a segment has for a tag.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +104,7 @@ impl Writer<'_> {
     /// anything; moved ones stay behind, dead by address.
     pub(crate) fn is_home(&self, tag: Tag, number: u32) -> bool {
         let (counts, mirror) = self.homes(tag);
-        counts == number || mirror == Some(number)
+        counts == number || mirror == Some(number) && holds(Rule::DeadOnlyWhenWhole)
     }
 
     /// Where the tag's entry is or goes.
@@ -139,8 +143,8 @@ impl Writer<'_> {
         }
         let reach = index.reach(segment)?;
         let _ = index.probe(segment, first, fetch as u32..reach.lines, fetch, &mut look)?;
-        let usable =
-            if self.control.is_durable(reach.epoch) { reach.lines } else { reach.lines_before() };
+        let whole = self.control.is_durable(reach.epoch) || !holds(Rule::ReachDurableBeforeUse);
+        let usable = if whole { reach.lines } else { reach.lines_before() };
         let free = own.or(free.filter(|(_, step)| *step < usable)).map(|(offset, _)| offset);
         Ok(Spot { segment, hit, free, reach: Some(reach) })
     }
@@ -153,7 +157,10 @@ impl Writer<'_> {
         match slot {
             Some(Slot::Never) => Take::Yes,
             Some(Slot::Vacated { epoch, .. }) if self.control.is_durable(*epoch) => Take::Yes,
-            Some(Slot::Vacated { tag: last, .. }) if *last == tag => Take::Must,
+            Some(Slot::Vacated { tag: last, .. }) if *last == tag => {
+                if holds(Rule::OwnVacatedLineFirst) { Take::Must } else { Take::Yes }
+            }
+            Some(Slot::Vacated { .. }) if !holds(Rule::VacatedLinesHeld) => Take::Yes,
             Some(Slot::Session(entry)) if !self.is_home(entry.tag, number) => Take::Yes,
             _ => Take::No,
         }
@@ -197,7 +204,7 @@ impl Writer<'_> {
         let Some(lines) = reach.next_step() else {
             return Ok(());
         };
-        if self.control.is_durable(reach.epoch) {
+        if self.control.is_durable(reach.epoch) || !holds(Rule::ReachRaisedByDurableSteps) {
             let raised = Reach { lines, epoch: self.control.write_epoch, ..reach };
             self.write_reach(spot.segment, raised)?;
         }
@@ -216,19 +223,34 @@ impl Writer<'_> {
     /// Kill between them: the redo copies. A cut instead of a kill: recovery
     /// drops the split, and the line that counts is all there is.
     pub(crate) fn put(&mut self, lines: &Lines, slot: &Slot) -> Result<()> {
-        let seal = self.seal();
-        if let Some(mirror) = lines.mirror {
-            self.set_busy(Some(Busy { tag: lines.tag, from: lines.counts, to: mirror }))?;
+        let mirror = lines.mirror.filter(|_| holds(Rule::MirrorWritten));
+        if let Some(to) = mirror.filter(|_| holds(Rule::BusySetFirst)) {
+            self.set_busy(Some(Busy { tag: lines.tag, from: lines.counts, to }))?;
         }
-        self.write(&slot.encode(lines.counts, seal), lines.counts)?;
-        if let Some(mirror) = lines.mirror {
-            self.write(&slot.encode(mirror, seal), mirror)?;
+        let mut order = [Some(lines.counts), mirror];
+        if !holds(Rule::CountingLineFirst) {
+            order.reverse();
+        }
+        for offset in order.into_iter().flatten() {
+            self.write_slot(slot, offset)?;
+        }
+        if mirror.is_some() {
             self.set_busy(None)?;
         }
         self.entries_changed = true;
         self.answer_epoch = self.control.write_epoch;
         self.local().published_epoch = self.control.write_epoch;
         Ok(())
+    }
+
+    fn write_slot(&self, slot: &Slot, offset: u64) -> Result<()> {
+        let line = slot.encode(offset, self.seal());
+        if holds(Rule::EntriesWrittenWhole) {
+            return self.write(&line, offset);
+        }
+        let (words, rest) = line.split_at(TORN_AT);
+        self.write(words, offset)?;
+        self.write(rest, offset + TORN_AT as u64)
     }
 
     /// The segment that a tag's session is counted in: the one that it will be

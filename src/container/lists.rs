@@ -6,6 +6,7 @@
 //! since whoever takes from a list looks at the block's own head. What is lost
 //! to the lists is found by the next generation's pass.
 
+use super::rules::{Rule, holds};
 use super::writer::Writer;
 use crate::error::Result;
 use crate::format::BLOCK_SIZE;
@@ -33,7 +34,9 @@ impl Writer<'_> {
     /// Whether the block's bitmap can be trusted to show all that is taken
     /// (invariant 8).
     pub(crate) fn is_trusted(&self, head: &BlockHead) -> bool {
-        head.generation == self.control.generation && head.complete
+        let current =
+            head.generation == self.control.generation || !holds(Rule::OldBitmapsGiveNothing);
+        current && (head.complete || !holds(Rule::PartialBitmapsGiveNothing))
     }
 
     /// Extents of a block in this use; 1 for a block used as a whole.
@@ -117,7 +120,8 @@ impl Writer<'_> {
     /// The head of a block that is on this list.
     pub(crate) fn member(&self, block: u32, list: usize) -> Result<Option<BlockHead>> {
         let head = self.block_head(block)?;
-        Ok(head.filter(|head| head.listed && self.list_for(head) == Some(list)))
+        let is_member = |head: &BlockHead| head.listed && self.list_for(head) == Some(list);
+        Ok(head.filter(|head| is_member(head) || !holds(Rule::ListMembersChecked)))
     }
 
     pub(crate) fn set_list(&mut self, list: usize, block: u32) -> Result<()> {

@@ -15,6 +15,7 @@
 use super::index::{Hit, READINGS};
 use super::open_file::OpenFile;
 use super::records::{Loaded, Wanted};
+use super::rules::{Rule, holds};
 use crate::error::{DamageKind, Error, Result};
 use crate::format::entry::{Entry, Slot};
 use crate::format::segment::segment_of;
@@ -40,8 +41,20 @@ pub(crate) struct Found {
 /// What one look at an entry came to.
 enum Look {
     Found(Word, Loaded),
-    Absent,
+    /// This word says that the session was removed.
+    Absent(Word),
     Unreadable,
+}
+
+impl Look {
+    /// The word that told.
+    #[inline]
+    fn word(&self) -> Option<Word> {
+        match self {
+            Look::Found(word, _) | Look::Absent(word) => Some(*word),
+            Look::Unreadable => None,
+        }
+    }
 }
 
 impl OpenFile {
@@ -64,7 +77,7 @@ impl OpenFile {
             let root = index.root()?;
             let segment = index.segment(segment_of(tag, root.segments), &root)?;
             let Some(hit) = index.find(tag, segment)? else {
-                if index.root()?.segments == root.segments {
+                if !holds(Rule::MissReadsRootAgain) || index.root()?.segments == root.segments {
                     return Ok(None);
                 }
                 continue;
@@ -79,35 +92,33 @@ impl OpenFile {
                 previous = Some((hit, root.segments));
                 continue;
             };
-            match self.look(&entry, unchanged, wanted, value)? {
-                Look::Absent => return Ok(None),
+            // What was durable has no older version in its place: it is damaged.
+            let durable = unchanged && self.newest_is_durable(&entry)?;
+            let patient = unchanged || !holds(Rule::FallBackOnlyUnchanged);
+            let look = self.look(&entry, patient && !durable, wanted, value)?;
+            // Unchanged once more, after other words were tried and epochs compared?
+            // Else the entry was superseded meanwhile, and what was seen of it, of its
+            // records and of the control line do not belong together.
+            if unchanged
+                && look.word() != Some(entry.cur)
+                && (index.source.line(hit.offset).ok().flatten() != Some(hit.line)
+                    || index.root()?.segments != root.segments)
+            {
+                previous = None;
+                continue;
+            }
+            match look {
+                Look::Absent(_) => return Ok(None),
                 Look::Found(word, loaded) => {
                     let now_ms = self.now_for(&entry);
                     let found = Found { entry, word, loaded };
                     return Ok((!entry.is_expired(now_ms)).then_some(found));
                 }
-                Look::Unreadable if unchanged => {
-                    // Unchanged once more, after all words were tried?
-                    if index.source.line(hit.offset).ok().flatten() == Some(hit.line) {
-                        return self.lost(&entry);
-                    }
-                    previous = None;
-                }
+                Look::Unreadable if unchanged => return lost(&entry, durable),
                 Look::Unreadable => previous = Some((hit, root.segments)),
             }
         }
         Err(Error::io("load", std::io::Error::from(std::io::ErrorKind::TimedOut)))
-    }
-
-    /// No version of the entry can be read, and it does not change: a power cut
-    /// took a session that was never durable, or else it is damage.
-    fn lost(&self, entry: &Entry) -> Result<Option<Found>> {
-        if self.newest_is_durable(entry)?
-            && let Some(offset) = entry.cur.offset()
-        {
-            return Err(Error::damaged(offset, DamageKind::Record));
-        }
-        Ok(None)
     }
 
     /// Whether no power cut can have taken the newest version.
@@ -115,24 +126,21 @@ impl OpenFile {
         Ok(self.control_line()?.newest_is_durable(entry))
     }
 
-    /// Tries the newest version, and the older ones if the entry was seen
-    /// unchanged before.
+    /// Tries the newest version, or all of them.
     #[inline]
     fn look(
         &self,
         entry: &Entry,
-        unchanged: bool,
+        all: bool,
         wanted: Wanted<'_>,
         value: &mut Vec<u8>,
     ) -> Result<Look> {
         let words = entry.words();
-        // What was durable has no older version in its place: it is damaged.
-        let all = unchanged && !self.newest_is_durable(entry)?;
         let tried = if all { words.len() } else { 1 };
         for (number, word) in words.into_iter().take(tried).enumerate() {
             match word.named() {
                 Named::Nothing => {}
-                Named::Tombstone => return Ok(Look::Absent),
+                Named::Tombstone => return Ok(Look::Absent(word)),
                 Named::Record { .. } => {
                     let class = if number == 0 { entry.class } else { None };
                     if let Some(loaded) = self.records.load(word, class, wanted, value)? {
@@ -148,5 +156,14 @@ impl OpenFile {
     #[inline]
     fn now_for(&self, entry: &Entry) -> u64 {
         if entry.deadline_ms == 0 { 0 } else { self.storage().now_ms() }
+    }
+}
+
+/// No version of the entry can be read, and it does not change: a power cut took a
+/// session that was never durable, or else it is damage.
+fn lost(entry: &Entry, durable: bool) -> Result<Option<Found>> {
+    match entry.cur.offset() {
+        Some(offset) if durable => Err(Error::damaged(offset, DamageKind::Record)),
+        _ => Ok(None),
     }
 }

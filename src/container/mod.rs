@@ -65,6 +65,8 @@ mod pass;
 mod records;
 mod recovery;
 mod rewrite;
+#[cfg_attr(not(feature = "sabotage"), expect(unreachable_pub, reason = "tests see it"))]
+pub mod rules;
 mod save;
 mod session;
 mod source;

@@ -12,6 +12,7 @@
 //! in a generation has its bit set in that generation.
 
 use super::index::reading;
+use super::rules::{Rule, holds};
 use super::trim::Trimmed;
 use super::writer::Writer;
 use crate::error::{ErrorKind, Result};
@@ -92,13 +93,14 @@ impl Writer<'_> {
             return Ok(1);
         }
         let segment = self.segment(number)?;
-        if first == 0 {
+        if first == 0 && holds(Rule::PassMarksSegments) {
             self.mark_whole((segment / BLOCK_SIZE) as u32, Use::Segment, number)?;
         }
         let count = count.min(ENTRIES - first).min(CHUNK);
         // What a cut took is dropped from the entries for good: only then can the next
         // recovery tell it from damage.
-        if !self.trim_lines(number, first, count)? {
+        let drops = holds(Rule::PassDropsWhatACutTook);
+        if drops && !self.trim_lines(number, first, count)? {
             // Another time, when the split is over.
             return Ok(u64::MAX);
         }
@@ -141,8 +143,9 @@ impl Writer<'_> {
         }
     }
 
-    fn mark_entry(&mut self, entry: &Entry) -> Result<()> {
-        for word in entry.words() {
+    pub(crate) fn mark_entry(&mut self, entry: &Entry) -> Result<()> {
+        let marked = if holds(Rule::PassMarksOlderVersions) { 3 } else { 1 };
+        for word in entry.words().into_iter().take(marked) {
             let Some(offset) = word.offset() else {
                 continue;
             };
@@ -152,7 +155,7 @@ impl Writer<'_> {
             if let Some(class) = readable.class {
                 self.mark_extent(offset, class)?;
             }
-            for piece in &readable.pieces {
+            for piece in readable.pieces.iter().filter(|_| holds(Rule::PassMarksPieces)) {
                 self.mark_whole(piece.block, Use::Large, 0)?;
             }
         }
@@ -163,10 +166,20 @@ impl Writer<'_> {
         let block = (offset / BLOCK_SIZE) as u32;
         let generation = self.control.generation;
         let classes = self.file.records.classes;
-        let found = self.block_head(block)?.filter(|head| head.generation == generation);
-        let before = found.unwrap_or(BlockHead {
-            complete: false,
-            ..BlockHead::taken(generation, Use::Extents(class))
+        let last = self.block_head(block)?;
+        let found = last.filter(|head| head.generation == generation);
+        let before = found.unwrap_or_else(|| {
+            let fresh = BlockHead::taken(generation, Use::Extents(class));
+            let mut before = BlockHead { complete: false, ..fresh };
+            if let Some(last) = last.filter(|last| matches!(last.usage, Use::Extents(_))) {
+                if !holds(Rule::ClassFromRecords) {
+                    before.usage = last.usage;
+                }
+                if !holds(Rule::PassBeginsAfresh) {
+                    before.bitmap = last.bitmap;
+                }
+            }
+            before
         });
         let mut head = before;
         let Use::Extents(cut) = head.usage else {
@@ -225,7 +238,8 @@ impl Writer<'_> {
             None => {}
             Some(_) => {
                 let mut head = BlockHead::taken(generation, Use::Unused);
-                head.emptied_epoch = self.control.write_epoch;
+                let now = self.control.write_epoch;
+                head.emptied_epoch = if holds(Rule::UnseenEmptyAsOfNow) { now } else { 0 };
                 let unlisted = head;
                 self.update_block(block, &unlisted, head)?;
             }
@@ -273,7 +287,8 @@ impl Writer<'_> {
 
     /// Has the next sync begin a new generation, in which leaked bits are found.
     pub(crate) fn want_generation(&mut self) -> Result<()> {
-        if self.pass.stage == Stage::Done && !self.control.renew {
+        let wanted = self.pass.stage == Stage::Done && !self.control.renew;
+        if wanted && holds(Rule::LeaksBeginGeneration) {
             self.set_control(Control { renew: true, ..self.control })?;
         }
         Ok(())

@@ -7,10 +7,11 @@
 //! largest class or the value limit.
 
 use super::index::{Index, reading};
+use super::rules::{Rule, holds};
 use crate::error::Result;
 use crate::format::class::{Class, Classes};
 use crate::format::record::{
-    HEAD_LEN, PIECE_LEN, PIECES_MAX, Piece, Record, RecordTimes, record_length,
+    HEAD_LEN, PIECE_LEN, PIECES_MAX, Piece, Record, RecordTimes, own_checksum, record_length,
 };
 use crate::format::tag::{Tag, Tagger};
 use crate::format::word::{Named, Word};
@@ -92,7 +93,7 @@ impl Records {
         let Named::Record { check, .. } = word.named() else {
             return Ok(None);
         };
-        let Some(record) = Record::decode(value, check, self.index.seal) else {
+        let Some(record) = Record::decode(value, wanted(check, value), self.index.seal) else {
             return Ok(None);
         };
         if !id.is(record.id, &self.tagger) {
@@ -148,7 +149,7 @@ impl Records {
         if !self.fetch(word, None, &mut bytes)? {
             return Ok(None);
         }
-        let Some(record) = Record::decode(&bytes, check, self.index.seal) else {
+        let Some(record) = Record::decode(&bytes, wanted(check, &bytes), self.index.seal) else {
             return Ok(None);
         };
         let len = record_length(&bytes).unwrap_or(0);
@@ -163,6 +164,11 @@ impl Records {
         let class = self.classes.for_len(len);
         Ok(Some(Readable { class, pieces, len }))
     }
+}
+
+/// The checksum that the record must have: the one that its word says.
+fn wanted(check: u32, bytes: &[u8]) -> u32 {
+    if holds(Rule::ChecksumInWord) { check } else { own_checksum(bytes) }
 }
 
 /// The pieces of a record whose checksum matched: their number is bounded by

@@ -29,6 +29,7 @@
 
 use siphasher::sip::SipHasher24;
 
+use super::rules::{Rule, holds};
 use super::writer::Writer;
 use crate::error::{DamageKind, Error, Result};
 use crate::format::control::{Control, EPOCH_MAX, Pass, Phase, RECOVERY_LEAP, Root, Stage};
@@ -37,8 +38,11 @@ use crate::storage::View;
 
 impl Writer<'_> {
     pub(super) fn recover_if_needed(&mut self) -> Result<()> {
-        let unfinished = self.control.recovery_unfinished();
-        if !unfinished && (self.local_ref().view_known || self.file.storage().is_marked()) {
+        let unfinished = self.control.recovery_unfinished() && holds(Rule::UnfinishedRecoveryFirst);
+        let unchanged = self.local_ref().view_known
+            || self.file.storage().is_marked()
+            || !holds(Rule::WitnessNoticesCuts);
+        if unchanged && !unfinished {
             self.local().view_known = true;
             return Ok(());
         }
@@ -56,51 +60,64 @@ impl Writer<'_> {
 
     fn recover(&mut self, witness: Option<(u64, u64)>) -> Result<()> {
         let rebooted = witness.is_some_and(|(boot, _)| boot != self.views().boot);
-        let epoch = self.control.write_epoch + RECOVERY_LEAP;
+        let leap = if holds(Rule::EpochsLeap) { RECOVERY_LEAP } else { 1 };
+        let epoch = self.control.write_epoch + leap;
         // After a reboot nothing is left in any cache that a sync could have
         // failed to write.
         // But a recovery whose own sync failed leaves doubts in this boot.
         let unfinished = self.control.recovery_unfinished();
         let doubtful = (!rebooted || unfinished) && (self.control.suspect || self.control.syncing);
+        if let Some((boot, witness)) = witness.filter(|_| !holds(Rule::WitnessRememberedLast)) {
+            self.set_views(self.views().with(boot, witness))?;
+        }
         if epoch >= EPOCH_MAX {
             return Err(Error::damaged(place::CONTROL, DamageKind::ControlLine));
         }
         // Where the pass has been over everything since the last recovery, and what
         // it wrote is durable, nothing that an earlier cut took is named any more.
-        let passed = self.pass.stage == Stage::Done && self.control.is_durable(self.pass.epoch);
+        let done = self.pass.stage == Stage::Done || !holds(Rule::SettledOnlyAfterPass);
+        let durable = self.control.is_durable(self.pass.epoch);
+        let passed = done && (durable || !holds(Rule::SettledOnlyWhenDurable));
         let settled_epoch =
             if passed { self.control.synced_epoch } else { self.control.settled_epoch };
+        let same = !holds(Rule::RecoveryBeginsGeneration);
+        let generation = if same { self.control.generation } else { epoch };
         self.set_control(Control {
             write_epoch: epoch,
-            generation: epoch,
+            generation,
             recovered_epoch: epoch,
             settled_epoch,
             suspect: doubtful,
             ..self.control
         })?;
-        self.pass = Pass::begin(epoch, self.pass.blocks);
-        self.local().spares.forget();
+        if !same {
+            self.pass = Pass::begin(epoch, self.pass.blocks);
+            self.local().spares.forget();
+        }
         if self.line(place::MAKING)? != NEVER {
             self.finish_making()?;
         }
-        if doubtful {
+        if doubtful && holds(Rule::RecoveryRewritesDoubtful) {
             self.rewrite_everything()?;
         }
-        if let Err(source) = self.file.storage().sync() {
+        if holds(Rule::RecoverySyncs)
+            && let Err(source) = self.file.storage().sync()
+        {
             self.note_failed_sync()?;
             return Err(super::writer::failed("sync", source));
         }
-        if self.root.phase != Phase::Whole {
+        if self.root.phase != Phase::Whole && holds(Rule::RecoveryDropsSplit) {
             self.set_root(Root { batch: 0, phase: Phase::Whole, epoch: 0, ..self.root })?;
         }
         self.forget_busy()?;
+        let raised = holds(Rule::RecoveryRaisesSynced);
         self.set_control(Control {
-            synced_epoch: epoch - 1,
+            synced_epoch: if raised { epoch - 1 } else { self.control.synced_epoch },
             synced_blocks: self.blocks,
             synced_at_ms: self.file.storage().now_ms(),
             suspect: false,
             // Of this boot, it may be a syncer's that is alive in another view.
-            syncing: self.control.syncing && !rebooted,
+            syncing: self.control.syncing && !rebooted && holds(Rule::MarkSurvivesRecovery),
             renew: false,
             ..self.control
         })?;

@@ -12,6 +12,7 @@ use super::lines::{Lines, Spots};
 use super::load::Found;
 use super::open_file::OpenFile;
 use super::records::Wanted;
+use super::rules::{Rule, holds};
 use super::session::{Times, Version};
 use super::versions::Newest;
 use super::writer::{Attempt, Writer};
@@ -139,7 +140,7 @@ impl Writer<'_> {
         let Some(before) = target.raw else { return Ok(Attempt::Done(())) };
         if before.cur.is_tombstone() {
             // Somebody's removal, which may not be durable yet.
-            self.answer_epoch = before.epoch;
+            self.answer_epoch = if holds(Rule::DoneAlreadyWaits) { before.epoch } else { 0 };
             return Ok(Attempt::Done(()));
         }
         let Some(lines) = target.spots.lines() else {
@@ -189,11 +190,17 @@ impl Writer<'_> {
         before: Option<Entry>,
         entry: Entry,
     ) -> Result<()> {
+        if let Some(before) = before.filter(|_| !holds(Rule::BitClearedAfterwards)) {
+            self.release_dropped(&before, Some(&entry))?;
+        }
         self.put(lines, &Slot::Session(entry))?;
+        if !holds(Rule::BitSetBeforeNamed) {
+            self.mark_entry(&entry)?;
+        }
         let counted = |entry: Entry| !entry.cur.is_tombstone() && !entry.cur.is_nothing();
         let new_line = i32::from(before.is_none());
         let sessions = i32::from(counted(entry)) - i32::from(before.is_some_and(counted));
-        if let Some(before) = before {
+        if let Some(before) = before.filter(|_| holds(Rule::BitClearedAfterwards)) {
             self.release_dropped(&before, Some(&entry))?;
         }
         if new_line != 0 || sessions != 0 {
@@ -233,7 +240,7 @@ impl Writer<'_> {
         let Some(entry) = target.living else { return Ok(None) };
         let sure = target.raw == Some(entry)
             && entry.epoch >= self.control.recovered_epoch
-            && self.control.is_durable(entry.epoch)
+            && (self.control.is_durable(entry.epoch) || !holds(Rule::OwnExtentOnlyOfDurable))
             && !self.control.suspect;
         let simple = lines.mirror.is_none() && !entry.large && entry.mid.is_nothing();
         let class = self.file.records.classes.for_len(inline_length(key.id.len(), value_len));
@@ -250,7 +257,9 @@ impl Writer<'_> {
         if usage != Some(Use::Extents(class)) || index.is_none() {
             return Ok(None);
         }
-        self.put(lines, &Slot::Session(entry.trimmed()))?;
+        if holds(Rule::OwnExtentTrimmedFirst) {
+            self.put(lines, &Slot::Session(entry.trimmed()))?;
+        }
         Ok(Some(offset))
     }
 

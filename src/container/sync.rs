@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use super::open_file::OpenFile;
 use super::options::Durability;
+use super::rules::{Rule, holds};
 use super::writer::{Locked, Patience, Writer, failed};
 use crate::error::{DamageKind, Error, ErrorKind, Result};
 use crate::format::control::{Control, EPOCH_MAX, LEAD_MAX, Pass, Stage};
@@ -149,7 +150,8 @@ impl OpenFile {
         };
         let storage = self.storage();
         let taken = storage.try_lock(LockName::Sync).map_err(|source| Error::io("lock", source))?;
-        Ok(taken.then_some(Turn { storage, _gate: gate }))
+        let goes_on = taken || !holds(Rule::OneCreditedSync);
+        Ok(goes_on.then_some(Turn { storage, _gate: gate }))
     }
 
     fn try_sync(&self) -> Result<Tried> {
@@ -176,6 +178,9 @@ impl OpenFile {
             return Ok(Tried::Synced);
         }
         let synced_epoch = writer.control.synced_epoch.max(begun.epoch);
+        if !holds(Rule::BumpBeforeSync) {
+            writer.control.write_epoch = writer.control.write_epoch.max(synced_epoch + 1);
+        }
         writer.set_control(Control {
             synced_epoch,
             synced_blocks: begun.blocks.max(writer.control.synced_blocks),
@@ -193,7 +198,8 @@ impl OpenFile {
         let Locked::Here(mut writer) = self.lock(0)? else {
             return Ok(None);
         };
-        if writer.control.syncing && !writer.control.suspect {
+        let alone = holds(Rule::OneCreditedSync);
+        if alone && writer.control.syncing && !writer.control.suspect {
             // We hold SYNC, so whoever set this is dead.
             writer.note_failed_sync()?;
         }
@@ -253,8 +259,10 @@ impl Writer<'_> {
     fn bump(&mut self) -> Result<Begun> {
         let control = self.control;
         let (blocks, failures) = (self.blocks, control.failures);
-        if control.write_epoch - control.synced_epoch >= LEAD_MAX {
-            self.set_control(Control { syncing: true, ..control })?;
+        let syncing = holds(Rule::SyncingMarked);
+        let ahead = control.write_epoch - control.synced_epoch;
+        if ahead >= LEAD_MAX && holds(Rule::LeadBounded) {
+            self.set_control(Control { syncing, ..control })?;
             return Ok(Begun { epoch: control.write_epoch - 1, blocks, failures });
         }
         let next = control.write_epoch + 1;
@@ -264,9 +272,9 @@ impl Writer<'_> {
         let renew = control.renew && self.pass.stage == Stage::Done;
         let generation = if renew { next } else { control.generation };
         self.set_control(Control {
-            write_epoch: next,
+            write_epoch: if holds(Rule::BumpBeforeSync) { next } else { control.write_epoch },
             generation,
-            syncing: true,
+            syncing,
             renew: control.renew && !renew,
             ..control
         })?;

@@ -6,6 +6,7 @@
 //! so that a removed session stays removed (invariant 15).
 
 use super::index::reading;
+use super::rules::{Rule, holds};
 use super::writer::Writer;
 use crate::error::{DamageKind, Error, Result};
 use crate::format::entry::{Entry, Slot};
@@ -147,7 +148,12 @@ impl Writer<'_> {
             return Ok(None);
         }
         let clean = self.clean(entry)?;
-        if !self.control.is_durable(clean.epoch) {
+        let rule = if clean.cur.is_tombstone() {
+            Rule::TombstonesDurableFirst
+        } else {
+            Rule::TrimOnlyWhenDurable
+        };
+        if !self.control.is_durable(clean.epoch) && holds(rule) {
             trimmed.waiting_bytes += superseded * size.max(256);
             trimmed.named_bytes += superseded * size;
             return Ok(None);

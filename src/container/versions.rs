@@ -9,6 +9,7 @@
 //! another entry by now.
 
 use super::records::Readable;
+use super::rules::{Rule, holds};
 use super::writer::Writer;
 use crate::error::Result;
 use crate::format::class::Class;
@@ -31,7 +32,8 @@ impl Entry {
         let pending = |word: Word, epoch: u64| {
             !word.is_nothing() && !control.is_durable(epoch) && epoch < control.write_epoch
         };
-        let old = if !self.cur.is_nothing() && control.is_durable(self.epoch) {
+        let any = !holds(Rule::OldIsLastDurable);
+        let old = if !self.cur.is_nothing() && (control.is_durable(self.epoch) || any) {
             self.cur
         } else if !self.mid.is_nothing() && control.is_durable(self.mid_epoch()) {
             self.mid
@@ -45,6 +47,8 @@ impl Entry {
         } else {
             (Word::NOTHING, control.write_epoch)
         };
+        let mid = if holds(Rule::MidIsKept) { mid } else { Word::NOTHING };
+        let mid_epoch = if holds(Rule::MidKeepsItsEpoch) { mid_epoch } else { control.write_epoch };
         let kept = !old.is_nothing() || !mid.is_nothing();
         Entry {
             cur: newest.word,
@@ -70,7 +74,8 @@ impl Control {
     /// durable before it, or is marked as known durable. If it cannot be read, it
     /// is damaged.
     pub(crate) fn newest_is_durable(&self, entry: &Entry) -> bool {
-        self.is_durable(entry.epoch)
+        holds(Rule::DurableLossIsDamage)
+            && self.is_durable(entry.epoch)
             && (entry.old == entry.cur
                 || entry.epoch >= self.recovered_epoch
                 || entry.epoch <= self.settled_epoch)
@@ -81,7 +86,8 @@ impl Writer<'_> {
     /// The entry without the words that a power cut took. An entry of a later
     /// epoch than the last recovery has none.
     pub(crate) fn clean(&self, entry: &Entry) -> Result<Entry> {
-        if entry.epoch >= self.control.recovered_epoch || entry.old == entry.cur {
+        let cut_free = entry.epoch >= self.control.recovered_epoch || entry.old == entry.cur;
+        if cut_free || !holds(Rule::CutVersionsAreDropped) {
             // Nothing a power cut could take; if it is unreadable, it is damage,
             // and stays so until it is overwritten.
             return Ok(*entry);
@@ -120,7 +126,9 @@ impl Writer<'_> {
     /// Releases what `before`, as it was on the disk, names and `after` does not.
     pub(crate) fn release_dropped(&mut self, before: &Entry, after: Option<&Entry>) -> Result<()> {
         let kept = after.map_or([Word::NOTHING; 3], Entry::words);
-        let doubtful = before.epoch < self.control.recovered_epoch;
+        let doubtful =
+            before.epoch < self.control.recovered_epoch && holds(Rule::LostWordsReleaseNothing);
+        let large = before.large && holds(Rule::LargeValuesGiveBlocksBack);
         let mut released = [Word::NOTHING; 3];
         for (index, word) in before.words().into_iter().enumerate() {
             if word.offset().is_none() || kept.contains(&word) || released.contains(&word) {
@@ -129,7 +137,7 @@ impl Writer<'_> {
             if let Some(place) = released.get_mut(index) {
                 *place = word;
             }
-            if doubtful || before.large {
+            if doubtful || large {
                 // Its extent may be another's by now, or it may list blocks.
                 if let Some(readable) = self.file.records.readable(word, before.tag)? {
                     self.release_record(word, &readable.pieces)?;

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::index::reading;
 use super::open_file::{Local, OpenFile};
+use super::rules::{Rule, holds};
 use crate::error::{DamageKind, Error, ErrorKind, Result};
 use crate::format::control::{Busy, Control, Pass, Root, Views};
 use crate::format::span::Span;
@@ -103,7 +104,7 @@ impl OpenFile {
         let held = self.wait_for_lock()?;
         self.records.index.source.count_use();
         let status = self.records.index.source.status().map_err(reading)?;
-        if status.links == 0 {
+        if status.links == 0 && holds(Rule::ReplacedFileLeft) {
             return Ok(Locked::Replaced);
         }
         let mut writer = Writer::begin(self, held, status.len, attempt)?;
@@ -130,6 +131,7 @@ impl OpenFile {
             .storage()
             .try_lock(LockName::Writer)
             .map_err(|source| Error::io("lock", source))?
+            && holds(Rule::LockForEachChange)
         {
             self.wait(&mut patience, Some(()))?;
         }
@@ -269,7 +271,7 @@ impl<'a> Writer<'a> {
     /// recovery may have left any of the later things undone.
     fn duties(&mut self) -> Result<()> {
         self.recover_if_needed()?;
-        if let Some(busy) = self.busy.take() {
+        if let Some(busy) = self.busy.take().filter(|_| holds(Rule::BusyRedone)) {
             self.redo(busy)?;
         }
         self.advance_split()

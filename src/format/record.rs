@@ -135,6 +135,11 @@ pub(crate) fn record_length(bytes: &[u8]) -> Option<usize> {
     (length >= HEAD_LEN).then_some(length)
 }
 
+/// The checksum that the record at the start of `bytes` gives itself.
+pub(crate) fn own_checksum(bytes: &[u8]) -> u32 {
+    field::CHECK.get32(bytes)
+}
+
 /// Length of a record with this id and value, which decides its class and
 /// whether the value must lie in blocks.
 pub(crate) fn inline_length(id_len: usize, value_len: usize) -> usize {

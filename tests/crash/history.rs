@@ -57,6 +57,22 @@ impl History {
         self.versions = vec![Published { value, epoch: 0 }];
     }
 
+    /// Somebody was told that the last version with this value is on the disk.
+    pub(crate) fn acknowledge(&mut self, value: Value) {
+        let found = self.versions.iter().rposition(|version| version.value == value);
+        if let Some(index) = found {
+            self.versions[index].epoch = 0;
+        }
+    }
+
+    /// Somebody was told that the version at this position is on the disk, or a
+    /// later one.
+    pub(crate) fn acknowledge_up_to(&mut self, position: usize) {
+        if let Some(index) = position.checked_sub(self.forgotten) {
+            self.versions[index].epoch = 0;
+        }
+    }
+
     /// Whether everything published is durable at this synced epoch.
     pub(crate) fn is_durable(&self, synced: u64) -> bool {
         self.versions.last().unwrap().epoch <= synced

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -75,13 +76,13 @@ struct Run<'a> {
 }
 
 #[derive(Debug, Default)]
-struct Tally {
-    cuts: u64,
-    kills: u64,
-    operations: u64,
-    failures: u64,
-    told_durable: u64,
-    cuts_in_splits: u64,
+pub(crate) struct Tally {
+    pub(crate) cuts: u64,
+    pub(crate) kills: u64,
+    pub(crate) operations: u64,
+    pub(crate) failures: u64,
+    pub(crate) told_durable: u64,
+    pub(crate) cuts_in_splits: u64,
 }
 
 const PROCESSES: usize = 3;
@@ -169,6 +170,22 @@ impl Run<'_> {
         }
     }
 
+    fn live(&mut self, kill_in: u32, cut_in: u32, cuts_max: u64, tally: &mut Tally) {
+        let mut cuts = 0;
+        while cuts < cuts_max {
+            if self.rng.chance(1, kill_in) {
+                self.kill();
+                tally.kills += 1;
+            } else if self.rng.chance(1, cut_in) {
+                self.cut(tally);
+                cuts += 1;
+                tally.cuts += 1;
+            } else {
+                self.step();
+            }
+        }
+    }
+
     fn sample_filler(&mut self) {
         for _ in 0..5.min(self.scene.filler.len()) {
             let index = self.rng.below(self.scene.filler.len());
@@ -188,7 +205,7 @@ fn check(disk: &SimulatedDisk) {
     assert!(report.is_sound(), "{:?}", report.damage);
 }
 
-fn run(scene: &Scene, seed: u64, tally: &mut Tally) {
+pub(crate) fn run(scene: &Scene, seed: u64, tally: &mut Tally) {
     let mut rng = SimulatedRng::new(seed);
     let disk = SimulatedDisk::new(seed);
     disk.restore(&scene.snapshot);
@@ -223,26 +240,17 @@ fn run(scene: &Scene, seed: u64, tally: &mut Tally) {
         let process = run.spawn();
         run.processes.push(process);
     }
-    let mut cuts = 0;
     // Within a split a run is short: what comes after it the other scenes have.
     let cuts_max = if scene.name.ends_with("ing") { 2 } else { 12 };
-    while cuts < cuts_max {
-        if run.rng.chance(1, kill_in) {
-            run.kill();
-            tally.kills += 1;
-        } else if run.rng.chance(1, cut_in) {
-            run.cut(tally);
-            cuts += 1;
-            tally.cuts += 1;
-        } else {
-            run.step();
-        }
-    }
+    let lived = catch_unwind(AssertUnwindSafe(|| run.live(kill_in, cut_in, cuts_max, tally)));
     for process in &mut run.processes {
         run.disk.kill(process.id);
         process.bury();
     }
     run.disk.set_hook(None);
+    if let Err(panic) = lived {
+        resume_unwind(panic);
+    }
     finish(&run);
     let shared = run.shared.borrow();
     tally.operations += shared.operations;
@@ -268,7 +276,7 @@ fn finish(run: &Run<'_>) {
     check(&run.disk);
 }
 
-fn seeds() -> Box<dyn Iterator<Item = u64>> {
+pub(crate) fn seeds() -> Box<dyn Iterator<Item = u64>> {
     if let Ok(seed) = std::env::var("CLOAKROOM_SEED") {
         return Box::new(std::iter::once(seed.parse().unwrap()));
     }

@@ -17,7 +17,7 @@ pub(crate) const HOT_KEYS: usize = 8;
 /// Sessions that scenes leave to be saved before the index grows.
 const SESSIONS_TO_GROW: usize = 4;
 /// Lengths of values, over several extent classes and into blocks of their own.
-const LENGTHS: [usize; 8] = [40, 60, 200, 330, 700, 1200, 5000, 40_000];
+pub(crate) const LENGTHS: [usize; 9] = [40, 60, 200, 330, 700, 1200, 5000, 40_000, 20_000];
 
 /// What is in the container when a run begins.
 pub(crate) struct Scene {
@@ -61,9 +61,8 @@ pub(crate) fn observer(disk: &SimulatedDisk) -> ByteContainer {
     ByteContainer::open_read_only_on(Box::new(disk.open(process)), Options::new()).unwrap()
 }
 
-/// Ids whose entries begin their probes at the same few lines of the first
-/// segment.
-fn crowded_ids(disk: &SimulatedDisk, count: usize) -> Vec<Vec<u8>> {
+/// Ids whose entries begin their probes at the same few lines of a segment.
+pub(crate) fn crowded_ids(disk: &SimulatedDisk, count: usize, lines: u64) -> Vec<Vec<u8>> {
     let layout = cloakroom::format::layout();
     let header = layout.iter().find(|structure| structure.name == "static header").unwrap();
     let key = header.fields.iter().find(|field| field.name == "key").unwrap();
@@ -72,7 +71,7 @@ fn crowded_ids(disk: &SimulatedDisk, count: usize) -> Vec<Vec<u8>> {
     let hasher = SipHasher24::new_with_key(&key);
     let near = |id: &[u8]| {
         let tag = hasher.hash(id).as_bytes();
-        u64::from_le_bytes(tag[8..].try_into().unwrap()) % 1016 < 3
+        u64::from_le_bytes(tag[8..].try_into().unwrap()) % 1016 < lines
     };
     let ids = (0u32..).map(|number| format!("crowd-{number}").into_bytes());
     ids.filter(|id| near(id)).take(count).collect()
@@ -83,6 +82,7 @@ fn crowded_ids(disk: &SimulatedDisk, count: usize) -> Vec<Vec<u8>> {
 pub(crate) fn scenes() -> Vec<Scene> {
     vec![
         scene("empty", 1, |_, _| Vec::new()),
+        scene("crowd", 7, |disk, _| crowded_ids(disk, HOT_KEYS, 1)),
         scene("one segment, nearly full", 2, |disk, container| {
             fill(disk, container, 1, Growth::Near)
         }),
@@ -92,7 +92,7 @@ pub(crate) fn scenes() -> Vec<Scene> {
         scene("filling", 5, |disk, container| fill(disk, container, 1, Growth::Filling)),
         scene("settling", 6, |disk, container| fill(disk, container, 2, Growth::Settling)),
         scene("long probes", 4, |disk, container| {
-            let ids = crowded_ids(disk, 70);
+            let ids = crowded_ids(disk, 70, 3);
             for id in &ids[..ids.len() - HOT_KEYS] {
                 container.save(id, &value_bytes(id, 0, 1)).unwrap();
             }
@@ -162,7 +162,7 @@ fn scene(
     let options = Options::new().durability(Durability::Never);
     let container = ByteContainer::create_on(Box::new(disk.open(process)), options).unwrap();
     let mut all = make(&disk, &container);
-    let hot: Vec<Vec<u8>> = if name == "long probes" {
+    let hot: Vec<Vec<u8>> = if matches!(name, "long probes" | "crowd") {
         all.split_off(all.len() - HOT_KEYS)
     } else {
         (0..HOT_KEYS).map(|number| format!("hot-{number}").into_bytes()).collect()

@@ -2,6 +2,7 @@
 //! by step: what happened, and what must hold now.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use cloakroom::storage::MemoryStorage;
@@ -232,4 +233,126 @@ fn a_creation_that_ended_anywhere_can_be_begun_anew() {
         }
     }
     assert!(unfinished > 100 && finished > 50, "{unfinished} {finished}");
+}
+
+/// After a cut had taken the newest version, a load fell back to the next older
+/// one, which was superseded and overwritten in that moment; the load took the
+/// one before that, which no load had returned for long.
+#[test]
+fn a_load_that_falls_back_never_goes_back_in_time() {
+    let long = |byte: u8| vec![byte; 700];
+    let disk = SimulatedDisk::new(1);
+    let container = create(&disk);
+    container.save("x", b"4").unwrap();
+    container.sync().unwrap();
+    container.save("x", &long(5)).unwrap();
+    let syncer = open_killed_in_sync(&disk);
+    syncer.sync().unwrap_err();
+    disk.set_hook(None);
+    let before: Vec<_> = disk.dirty_lines();
+    container.save("x", &long(6)).unwrap();
+    // Of the last save only the entry is on the disk.
+    let entry = before.iter().map(|(line, _)| *line).find(|line| *line >= 1024).unwrap();
+    drop((container, syncer));
+    disk.power_cut_with(&mut |line, images| {
+        let old = before.iter().find(|(other, _)| *other == line);
+        if line == entry { images - 1 } else { old.map_or(0, |(_, images)| images - 1) }
+    });
+    let dead = disk.snapshot();
+    let reading = Options::new().map(cloakroom::MapPolicy::Never);
+    let mut fell_back = false;
+    for call in 0..24 {
+        disk.restore(&dead);
+        let process = disk.spawn();
+        let storage = Box::new(disk.open(process));
+        let reader = ByteContainer::open_read_only_on(storage, reading.clone()).unwrap();
+        let (others, calls) = (disk.clone(), AtomicU32::new(0));
+        disk.set_hook(Some(Arc::new(move |made: &Call| {
+            if made.process == process && calls.fetch_add(1, Ordering::Relaxed) == call {
+                supersede(&others);
+            }
+            Verdict::Proceed
+        })));
+        let value = reader.load("x").unwrap().unwrap().value;
+        disk.set_hook(None);
+        fell_back |= value == long(5);
+        assert!(value.len() == 700, "{value:?} at call {call}");
+    }
+    assert!(fell_back);
+}
+
+/// A load looked at an entry whose only version a cut had taken; before it
+/// compared epochs a pass had dropped that version and a second recovery settled
+/// its epoch, and the load called it damage.
+#[test]
+fn a_load_of_what_a_cut_took_raises_no_false_alarm() {
+    let disk = SimulatedDisk::new(1);
+    let container = create(&disk);
+    container.save("other", b"1").unwrap();
+    container.sync().unwrap();
+    let before: Vec<_> = disk.dirty_lines().iter().map(|(line, _)| *line).collect();
+    container.save("x", &[6; 700]).unwrap();
+    let index = 65536 / 64..2 * 65536 / 64;
+    drop(container);
+    disk.power_cut_with(&mut |line, images| {
+        if before.contains(&line) || index.contains(&line) { images - 1 } else { 0 }
+    });
+    let dead = disk.snapshot();
+    let reading = Options::new().map(cloakroom::MapPolicy::Never);
+    for call in 0..24 {
+        disk.restore(&dead);
+        let process = disk.spawn();
+        let storage = Box::new(disk.open(process));
+        let reader = ByteContainer::open_read_only_on(storage, reading.clone()).unwrap();
+        let (others, calls) = (disk.clone(), AtomicU32::new(0));
+        disk.set_hook(Some(Arc::new(move |made: &Call| {
+            if made.process == process && calls.fetch_add(1, Ordering::Relaxed) == call {
+                settle(&others);
+            }
+            Verdict::Proceed
+        })));
+        let loaded = reader.load("x");
+        disk.set_hook(None);
+        assert!(matches!(loaded, Ok(None)), "{loaded:?} at call {call}");
+    }
+}
+
+/// Somebody recovers and finds free space again; then somebody who sees the file
+/// otherwise recovers once more.
+fn settle(disk: &SimulatedDisk) {
+    let container = open(disk, Durability::Durable);
+    find_free_space(&container);
+    container.sync().unwrap();
+    let process = disk.spawn();
+    disk.set_mount(process, Some(9));
+    let storage = Box::new(disk.open(process));
+    ByteContainer::open_on(storage, Options::new()).unwrap().save("other", b"2").unwrap();
+}
+
+/// A process that is killed when its sync is done, before it can say so.
+fn open_killed_in_sync(disk: &SimulatedDisk) -> ByteContainer {
+    let process = disk.spawn();
+    disk.set_hook(Some(Arc::new(move |call: &Call| {
+        let ends = call.process == process && call.operation == Operation::SyncEnd;
+        if ends { Verdict::Kill } else { Verdict::Proceed }
+    })));
+    ByteContainer::open_on(Box::new(disk.open(process)), Options::new()).unwrap()
+}
+
+/// Recovers where there is need, and lets the pass come to its end.
+fn find_free_space(container: &ByteContainer) {
+    container.touch("nobody", None).unwrap();
+    while container.info().unwrap().rebuilding {
+        container.touch("nobody", None).unwrap();
+    }
+}
+
+/// Somebody recovers, finds free space again, and saves until the extent of what
+/// was there before is used again.
+fn supersede(disk: &SimulatedDisk) {
+    let container = open(disk, Durability::Durable);
+    find_free_space(&container);
+    for byte in 7..12 {
+        container.save("x", &[byte; 700]).unwrap();
+    }
 }

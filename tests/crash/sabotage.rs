@@ -1,0 +1,245 @@
+//! Each rule of the protocol is broken, and the simulation must see it: else the
+//! rule is not needed, or not tested.
+//!
+//! For each rule it is noted what saw it first. That is tried first, then further
+//! seeds, up to a bound. The same runs with every rule kept must find nothing.
+//! `CLOAKROOM_RULE=Name` looks at one rule alone.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, Once};
+use std::time::{Duration, Instant};
+
+use cloakroom::rules::{self, Rule};
+
+use crate::plays::{self, Scenes};
+use crate::stage::{self, Scene};
+use crate::{random, serial};
+
+/// How a violation is looked for.
+#[derive(Clone, Copy, Debug)]
+enum Hunt {
+    /// A serial run with this seed.
+    Serial(u64),
+    /// A mixed run with this seed.
+    Mixed(u64),
+    /// The play of this name.
+    Played(&'static str),
+}
+
+use Hunt::{Mixed, Played, Serial};
+
+/// What saw each rule broken.
+const FOUND: &[(Rule, Hunt)] = &[
+    (Rule::OldIsLastDurable, Serial(4)),
+    (Rule::MidIsKept, Serial(8)),
+    (Rule::MidKeepsItsEpoch, Serial(4)),
+    (Rule::CutVersionsAreDropped, Serial(0)),
+    (Rule::LostWordsReleaseNothing, Serial(10)),
+    (Rule::LargeValuesGiveBlocksBack, Played("large_values_come_and_go")),
+    (Rule::TrimOnlyWhenDurable, Serial(13)),
+    (Rule::TombstonesDurableFirst, Played("removed_and_trimmed_at_once")),
+    (Rule::EntriesWrittenWhole, Serial(0)),
+    (Rule::VacatedLinesHeld, Played("back_after_vacating")),
+    (Rule::OwnVacatedLineFirst, Played("back_past_a_free_line")),
+    (Rule::ReachDurableBeforeUse, Played("a_crowd_outgrows_the_reach")),
+    (Rule::ReachRaisedByDurableSteps, Played("the_reach_is_raised_twice")),
+    (Rule::BusySetFirst, Played("died_while_filling")),
+    (Rule::BusyRedone, Played("died_while_filling")),
+    (Rule::CountingLineFirst, Played("died_while_filling")),
+    (Rule::MirrorWritten, Played("died_while_filling")),
+    (Rule::DeadOnlyWhenWhole, Played("sessions_come_while_settling")),
+    (Rule::FirstWait, Played("the_index_grows_and_the_power_goes")),
+    (Rule::SecondWait, Played("sessions_come_while_settling")),
+    (Rule::FreshBlocksForASplit, Played("a_split_is_repeated")),
+    (Rule::ReachCoversCopies, Played("a_crowd_is_split")),
+    (Rule::ChecksumInWord, Mixed(3)),
+    (Rule::FallBackOnlyUnchanged, Serial(8)),
+    (Rule::MissReadsRootAgain, Played("a_load_sleeps_through_a_split")),
+    (Rule::BitSetBeforeNamed, Serial(0)),
+    (Rule::BitClearedAfterwards, Serial(1)),
+    (Rule::OwnExtentTrimmedFirst, Serial(1)),
+    (Rule::OwnExtentOnlyOfDurable, Played("saved_three_times")),
+    (Rule::DoneAlreadyWaits, Played("removed_twice")),
+    (Rule::DurableSavesWait, Serial(1)),
+    (Rule::OldBitmapsGiveNothing, Serial(2)),
+    (Rule::PartialBitmapsGiveNothing, Serial(1)),
+    (Rule::ListMembersChecked, Serial(0)),
+    (Rule::SparesOfTheGeneration, Serial(4)),
+    (Rule::ReclassOnlyDurablyEmpty, Played("a_block_changes_class_at_once")),
+    (Rule::UnseenEmptyAsOfNow, Played("an_unseen_block_changes_class")),
+    (Rule::RecoveryBeginsGeneration, Serial(2)),
+    (Rule::ClassFromRecords, Played("a_head_of_an_earlier_class")),
+    (Rule::PassMarksSegments, Serial(0)),
+    (Rule::PassMarksPieces, Serial(13)),
+    (Rule::PassMarksOlderVersions, Serial(2)),
+    (Rule::PassBeginsAfresh, Played("back_after_vacating")),
+    (Rule::PassDropsWhatACutTook, Played("cut_again_after_recovery")),
+    (Rule::SettledOnlyAfterPass, Played("cut_again_after_recovery")),
+    (Rule::SettledOnlyWhenDurable, Played("cut_again_after_recovery")),
+    (Rule::LeaksBeginGeneration, Played("killed_with_extents_taken")),
+    (Rule::BumpBeforeSync, Serial(0)),
+    (Rule::LeadBounded, Played("syncs_fail_again_and_again")),
+    (Rule::OneCreditedSync, Played("two_syncs_overlap")),
+    (Rule::SyncingMarked, Played("a_syncer_dies_failing")),
+    (Rule::FailureRewritten, Played("a_sync_fails")),
+    (Rule::PendingRecordsRewritten, Played("a_sync_fails")),
+    (Rule::WitnessNoticesCuts, Serial(2)),
+    (Rule::WitnessRememberedLast, Played("recovery_is_cut_short")),
+    (Rule::UnfinishedRecoveryFirst, Played("a_recovery_is_left_undone")),
+    (Rule::EpochsLeap, Serial(10)),
+    (Rule::RecoverySyncs, Played("a_recovery_is_left_undone")),
+    (Rule::RecoveryRaisesSynced, Serial(0)),
+    (Rule::RecoveryRewritesDoubtful, Played("recovered_after_a_failed_sync")),
+    (Rule::MarkSurvivesRecovery, Played("a_syncer_outlives_a_recovery")),
+    (Rule::RecoveryDropsSplit, Played("the_index_grows_and_the_power_goes")),
+    (Rule::HeaderLast, Played("made_and_cut")),
+    (Rule::LockForEachChange, Mixed(3)),
+    (Rule::ReplacedFileLeft, Played("a_file_loses_its_name")),
+    (Rule::ForkOpensAnew, Played("a_server_forks")),
+    (Rule::DurableLossIsDamage, Played("a_record_rots")),
+];
+
+/// Time for a rule whose first hunt did not see it.
+const SEARCH: Duration = Duration::from_secs(8);
+
+thread_local! {
+    static HUNTING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What a hunt came to.
+#[derive(Clone, Debug, Default)]
+struct Trail {
+    cuts: u64,
+    kills: u64,
+    runs: u64,
+    /// The violation, if one was seen.
+    seen: Option<String>,
+}
+
+/// Panics of a hunt are its results and not printed.
+fn quietly() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let loud = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !HUNTING.get() {
+                loud(info);
+            }
+        }));
+    });
+}
+
+fn words_of(panic: &(dyn Any + Send)) -> String {
+    let words = panic.downcast_ref::<String>().map(String::as_str);
+    let words = words.or_else(|| panic.downcast_ref::<&str>().copied());
+    words.unwrap_or("a panic without words").replace('\n', " ")
+}
+
+fn hunt(scenes: &[Scene], hunt: Hunt, broken: Option<Rule>, trail: &mut Trail) {
+    quietly();
+    HUNTING.set(true);
+    rules::turn_off(broken);
+    let lived = panic::catch_unwind(AssertUnwindSafe(|| match hunt {
+        Serial(seed) => {
+            let mut tally = serial::Tally::default();
+            let scene = &scenes[seed as usize % scenes.len()];
+            let lived =
+                panic::catch_unwind(AssertUnwindSafe(|| serial::run(scene, seed, 12, &mut tally)));
+            (tally.cuts, tally.kills, lived)
+        }
+        Played(name) => {
+            let (_, script) = plays::ALL.iter().find(|(other, _)| *other == name).unwrap();
+            let play = script(&Scenes(scenes));
+            (play.cuts.get(), play.kills.get(), Ok(()))
+        }
+        Mixed(seed) => {
+            let mut tally = random::Tally::default();
+            let scene = &scenes[seed as usize % scenes.len()];
+            let lived =
+                panic::catch_unwind(AssertUnwindSafe(|| random::run(scene, seed, &mut tally)));
+            (tally.cuts, tally.kills, lived)
+        }
+    }));
+    rules::turn_off(None);
+    HUNTING.set(false);
+    trail.runs += 1;
+    match lived {
+        Ok((cuts, kills, lived)) => {
+            trail.cuts += cuts;
+            trail.kills += kills;
+            trail.seen = lived.err().map(|panic| words_of(panic.as_ref()));
+        }
+        Err(panic) => trail.seen = Some(words_of(panic.as_ref())),
+    }
+}
+
+/// Looks for a violation until one is seen or the time is over.
+fn track(scenes: &[Scene], rule: Rule) -> (Trail, Hunt, Duration) {
+    let begun = Instant::now();
+    let mut trail = Trail::default();
+    let known = FOUND.iter().filter(|(found, _)| *found == rule).map(|(_, hunt)| *hunt);
+    let further = (0..).map(|number| if number % 4 == 3 { Mixed(number) } else { Serial(number) });
+    let mut last = Serial(0);
+    let plays = plays::ALL.iter().map(|(name, _)| Played(name));
+    for next in known.chain(further.take(400)).chain(plays) {
+        if begun.elapsed() > SEARCH {
+            break;
+        }
+        last = next;
+        hunt(scenes, next, Some(rule), &mut trail);
+        if trail.seen.is_some() {
+            break;
+        }
+    }
+    (trail, last, begun.elapsed())
+}
+
+#[test]
+fn every_rule_is_needed_and_its_breach_is_seen() {
+    let wanted = std::env::var("CLOAKROOM_RULE").ok();
+    let all = Rule::ALL.iter().copied();
+    let rules: Vec<Rule> = all
+        .filter(|rule| wanted.as_ref().is_none_or(|name| *name == format!("{rule:?}")))
+        .collect();
+    assert!(!rules.is_empty(), "there is no rule {wanted:?}");
+    let next = AtomicUsize::new(0);
+    let unseen = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let scenes = stage::scenes();
+                while let Some(rule) = rules.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let (trail, hunt, time) = track(&scenes, *rule);
+                    let Trail { cuts, kills, runs, seen } = trail;
+                    let what = seen.as_deref().unwrap_or("NOT SEEN");
+                    println!(
+                        "{:3} {:25} {hunt:?} {runs} runs {cuts} cuts {kills} kills {:.2} s: {:.100}",
+                        rule.invariant(),
+                        format!("{rule:?}"),
+                        time.as_secs_f64(),
+                        what
+                    );
+                    if seen.is_none() {
+                        unseen.lock().unwrap().push(*rule);
+                    }
+                }
+            });
+        }
+    });
+    let unseen = unseen.into_inner().unwrap();
+    assert!(unseen.is_empty(), "broken and not seen: {unseen:?}");
+}
+
+#[test]
+fn the_same_hunts_see_nothing_where_every_rule_is_kept() {
+    let scenes = stage::scenes();
+    let mut trail = Trail::default();
+    for (_, next) in FOUND {
+        hunt(&scenes, *next, None, &mut trail);
+        assert_eq!(trail.seen, None, "{next:?}");
+    }
+    println!("{trail:?}");
+}
