@@ -115,7 +115,7 @@ fn afterwards(witness: &ByteContainer, path: &Path, mut ledger: Ledger, stop: us
             expect_all(container, ledger, until, &format!("{place}, afterwards"));
         }
     };
-    if stop / 2 % 2 == 0 {
+    if (stop / 2).is_multiple_of(2) {
         sync(&ledger);
     }
     let mut number = AFTERWARDS;
