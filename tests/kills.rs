@@ -72,7 +72,7 @@ fn sweep_calls(first: usize) {
         "kills: {operations} operations, killed at every {stride}th system call stop: \
          {points} points, {seconds:.1} s"
     ));
-    assert!(points > 1000 / stride);
+    assert!(points > 1000 / stride || std::env::var_os("CLOAKROOM_KILL_SCENE").is_some());
 }
 
 // Two halves, for two processors.
