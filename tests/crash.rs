@@ -31,3 +31,5 @@ mod serial;
 mod stage;
 #[path = "crash/stories.rs"]
 mod stories;
+#[path = "crash/workloads.rs"]
+mod workloads;

@@ -1,205 +1,241 @@
-//! Short workloads, killed and cut at every one of their storage calls.
+//! Every workload of up to three operations, killed at every storage call, and
+//! the power cut there in every way.
 //!
-//! For each call: the process dies there; the file must be sound, and read as
-//! before the operation under way or as after it. Then the power goes in several
-//! ways, and every key must read as its last durable version or a later one.
-//! Then life goes on.
+//! A power cut decides for each 512-byte sector whether it is as old as it can be
+//! or new. Where up to 12 sectors are undecided all their subsets are tried; where
+//! there are more, or more subsets than the run has time for, a sample is drawn, and
+//! the run says so. To each death come cuts that tear sectors and pages. After a
+//! share of the cuts somebody repairs the file, is killed and cut at every call of
+//! the repair (at ever fewer beyond the 32nd), and so on three deep: what could be
+//! read after the first cut must still read the same.
+//!
+//! `CLOAKROOM_WORKLOAD_STEPS=4` makes the workloads longer, and
+//! `CLOAKROOM_SUBSETS_MAX=4096` tries all subsets at the last operation, too.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use cloakroom::storage::simulated::{CutPolicy, SimulatedDisk, SimulatedRng, Snapshot};
 use cloakroom::{ByteContainer, Durability, Options};
 
-use crate::stage::{self, Scene, read, value_bytes};
+use crate::history::Value;
+use crate::stage::{self, Scene, value_bytes};
+use crate::workloads::{self, STEPS_MAX, Step, Told, go_on, sound};
 
-/// One operation of a workload, on the key with this number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    /// A short value.
-    Save(usize),
-    /// A value of another extent class.
-    SaveLonger(usize),
-    /// A value in blocks of its own.
-    SaveLarge(usize),
-    Remove(usize),
-    Touch(usize),
-    Sync,
-    FailingSync,
-    /// A new session, which makes the index grow where it is nearly full.
-    Insert,
+const LINES_PER_SECTOR: u64 = 8;
+/// Undecided sectors of which all subsets are tried.
+const SECTORS_MAX: usize = 12;
+/// Of so many cuts one is repaired and gone on from.
+const REPAIR_ONE_OF: u64 = 2003;
+/// More than any repair makes.
+const CALLS_MAX: u64 = 100_000;
+/// How deep cuts within repairs go.
+const DEPTH_MAX: u32 = 3;
+
+#[derive(Debug, Default)]
+struct Tally {
+    workloads: AtomicU64,
+    deaths: AtomicU64,
+    /// States of the disk after a cut, each read through.
+    states: AtomicU64,
+    /// Deaths whose subsets were sampled.
+    sampled: AtomicU64,
+    repairs: AtomicU64,
+    cuts_in_repair: AtomicU64,
 }
 
-use Step::{FailingSync, Insert, Remove, Save, SaveLarge, SaveLonger, Sync, Touch};
-
-const WORKLOADS: &[&[Step]] = &[
-    &[Save(0)],
-    &[Save(0), Sync, Save(0)],
-    &[Save(0), Sync, SaveLonger(0), Save(0)],
-    &[Save(0), Save(1), Sync, Remove(0), Sync, Save(1)],
-    &[Save(0), Sync, Remove(0), Sync, Save(2), Save(0)],
-    &[SaveLarge(0), Sync, Save(0), SaveLarge(1)],
-    &[Save(0), Touch(0), Sync, Touch(0), Save(0)],
-    &[Save(0), Sync, Save(0), FailingSync, Save(0), Sync],
-    &[Save(0), FailingSync, Remove(0), Sync, Save(0)],
-    &[Insert, Insert, Insert, Insert, Insert, Insert, Sync, Save(0), Insert, Sync, Insert],
-];
-
-/// Values are numbered by the step that saves them; lengths by what the step asks.
-fn value_of(key: &[u8], number: usize, step: Step) -> Vec<u8> {
-    let length = match step {
-        SaveLonger(_) => 4,
-        SaveLarge(_) => 7,
-        _ => 1,
-    };
-    value_bytes(key, 8 * number as u64 + length, 8)
+fn add(count: &AtomicU64) -> u64 {
+    count.fetch_add(1, Ordering::Relaxed)
 }
 
-struct Lived {
-    /// For each key, what it held after each step; and the steps that were
-    /// acknowledged as durable.
-    states: Vec<Vec<Option<u64>>>,
-    durable: usize,
+fn number_from_environment(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
-/// Runs the workload until it ends or the process is dead.
-fn live(disk: &SimulatedDisk, scene: &Scene, steps: &[Step], kill_at: Option<u64>) -> Lived {
-    let process = disk.spawn();
-    let storage = Box::new(disk.open(process));
-    let options = Options::new().durability(Durability::Never);
-    if let Some(call) = kill_at {
-        disk.kill_at(process, call);
-    }
-    let mut lived = Lived { states: vec![vec![None; scene.hot.len()]], durable: 0 };
-    let Ok(container) = ByteContainer::open_on(storage, options) else { return lived };
-    for (number, step) in steps.iter().enumerate() {
-        let mut state = lived.states.last().unwrap().clone();
-        let done = match *step {
-            Save(key) | SaveLonger(key) | SaveLarge(key) => {
-                let id = &scene.hot[key];
-                let value = value_of(id, number, *step);
-                state[key] = Some(stage::number_of(id, &value));
-                container.save(id, &value).is_ok()
-            }
-            Remove(key) => {
-                state[key] = None;
-                container.remove(&scene.hot[key]).is_ok()
-            }
-            Touch(key) => container.touch(&scene.hot[key], Some(u64::MAX >> 17)).is_ok(),
-            Sync => container.sync().is_ok(),
-            FailingSync => {
-                disk.fail_syncs(1);
-                assert!(container.sync().is_err(), "a failed sync was not reported");
-                disk.is_alive(process)
-            }
-            Insert => {
-                let id = format!("new-{number}").into_bytes();
-                container.save(&id, &value_bytes(&id, 1, 1)).is_ok()
-            }
-        };
-        lived.states.push(state);
-        if !done {
-            assert!(!disk.is_alive(process), "{step:?} failed in a living process");
-            break;
+/// One scene with one first operation.
+struct Run<'a> {
+    scene: &'a Scene,
+    disk: SimulatedDisk,
+    tally: &'a Tally,
+    rng: SimulatedRng,
+    steps_max: usize,
+    subsets_max: usize,
+}
+
+impl Run<'_> {
+    /// All workloads that begin with `before` and go on with `step`.
+    fn explore(&mut self, before: &Snapshot, told: &Told, path: &[Step], step: Step) {
+        let mut path = path.to_vec();
+        path.push(step);
+        let nth = path.len() - 1;
+        add(&self.tally.workloads);
+        let mut after = told.clone();
+        self.disk.restore(before);
+        let first = self.disk.calls();
+        assert!(workloads::live(&self.disk, &mut after, step, nth, None), "{path:?}");
+        let calls = self.disk.calls() - first;
+        let done = self.disk.snapshot();
+        self.die(&done, &after, &path, None);
+        for call in 0..calls {
+            let mut killed = told.clone();
+            self.disk.restore(before);
+            let _ = workloads::live(&self.disk, &mut killed, step, nth, Some(call));
+            let dead = self.disk.snapshot();
+            self.die(&dead, &killed, &path, Some(call));
         }
-        if *step == Sync {
-            lived.durable = number + 1;
+        if path.len() < self.steps_max {
+            for next in Step::ALL {
+                self.explore(&done, &after, &path, next);
+            }
         }
     }
-    lived
-}
 
-/// What the keys read as.
-fn look(disk: &SimulatedDisk, scene: &Scene) -> Vec<Option<u64>> {
-    let observer = stage::observer(disk);
-    scene.hot.iter().map(|key| read(&observer, key)).collect()
-}
-
-fn sound(disk: &SimulatedDisk) {
-    let report = stage::observer(disk).check().unwrap();
-    assert!(report.is_sound(), "{:?}", report.damage);
-}
-
-/// Each key must read as it did after some step from `from` on.
-fn assert_among(now: &[Option<u64>], states: &[Vec<Option<u64>>], from: usize, when: &str) {
-    for (key, value) in now.iter().enumerate() {
-        let allowed = states[from..].iter().any(|state| state[key] == *value);
-        assert!(allowed, "{when}: key {key} reads {value:?}, allowed {:?}", &states[from..]);
+    /// Nobody lives any more. First without a cut, then with every cut.
+    fn die(&mut self, dead: &Snapshot, told: &Told, path: &[Step], call: Option<u64>) {
+        let number = add(&self.tally.deaths);
+        let scene = self.scene.name;
+        let when = || format!("{scene}: {path:?} killed at call {call:?}");
+        self.disk.restore(dead);
+        told.assert_killed(&told.look(&self.disk), &when);
+        if number.is_multiple_of(16) {
+            sound(&self.disk);
+            go_on(&self.disk, self.scene);
+            self.disk.restore(dead);
+        }
+        let sectors = self.undecided_sectors();
+        let all = sectors.len() <= SECTORS_MAX;
+        let subsets = 1 << sectors.len().min(SECTORS_MAX);
+        // The last operation has the most deaths by far.
+        let last = path.len() == self.steps_max;
+        let tried = if last || !all { subsets.min(self.subsets_max) } else { subsets };
+        if tried < subsets || !all {
+            add(&self.tally.sampled);
+        }
+        for nth in 0..tried {
+            let bits = match (tried < subsets || !all, nth) {
+                (false, _) => nth as u64,
+                (true, 0) => 0,
+                (true, 1) => u64::MAX,
+                (true, _) => self.rng.next_u64(),
+            };
+            self.disk.restore(dead);
+            self.disk.power_cut_with(&mut |line, images| {
+                let sector = line / LINES_PER_SECTOR;
+                let place = sectors.iter().position(|other| *other == sector).unwrap_or(0);
+                if bits >> (place % 64) & 1 == 1 { images - 1 } else { 0 }
+            });
+            self.judge(told, &|| format!("{}, cut {bits:b} of {sectors:?}", when()));
+        }
+        for policy in [CutPolicy::Lines, CutPolicy::Lines, CutPolicy::Sectors, CutPolicy::Pages] {
+            self.disk.restore(dead);
+            self.disk.power_cut(policy, &mut self.rng);
+            self.judge(told, &|| format!("{}, cut {policy:?}", when()));
+        }
     }
-}
 
-/// A new process saves and reads, and the file is sound.
-fn go_on(disk: &SimulatedDisk, scene: &Scene) {
-    disk.fail_syncs(0);
-    let process = disk.spawn();
-    let options = Options::new().durability(Durability::Durable);
-    let container = ByteContainer::open_on(Box::new(disk.open(process)), options).unwrap();
-    for key in &scene.hot[..3] {
-        container.save(key, &value_bytes(key, 1000, 8)).unwrap();
-        assert_eq!(read(&container, key), Some(1000));
+    fn undecided_sectors(&self) -> Vec<u64> {
+        let lines = self.disk.dirty_lines();
+        let mut sectors: Vec<_> = lines.iter().map(|(line, _)| line / LINES_PER_SECTOR).collect();
+        sectors.dedup();
+        sectors
     }
-    drop(container);
-    sound(disk);
-}
 
-/// Kills at this call of the workload, then cuts the power in all ways.
-fn die_at(scene: &Scene, steps: &[Step], call: u64) {
-    let disk = SimulatedDisk::new(call);
-    disk.restore(&scene.snapshot);
-    let lived = live(&disk, scene, steps, Some(call));
-    let last = lived.states.len() - 1;
-    let now = look(&disk, scene);
-    assert_among(&now, &lived.states, last.saturating_sub(1), "after the kill");
-    sound(&disk);
-    let dead = disk.snapshot();
-    cut_in_all_ways(&disk, scene, &lived, &dead, call);
-    disk.restore(&dead);
-    go_on(&disk, scene);
-}
+    fn judge(&mut self, told: &Told, when: &dyn Fn() -> String) {
+        let number = add(&self.tally.states);
+        let now = told.look(&self.disk);
+        told.assert_cut(&now, when);
+        if number.is_multiple_of(REPAIR_ONE_OF) {
+            let cut = self.disk.snapshot();
+            self.repair(&cut, told, &now, 1, when);
+            self.disk.restore(&cut);
+            go_on(&self.disk, self.scene);
+        }
+    }
 
-fn cut_in_all_ways(disk: &SimulatedDisk, scene: &Scene, lived: &Lived, dead: &Snapshot, call: u64) {
-    let policies = [
-        CutPolicy::Oldest,
-        CutPolicy::Newest,
-        CutPolicy::Lines,
-        CutPolicy::Lines,
-        CutPolicy::Lines,
-        CutPolicy::Sectors,
-        CutPolicy::Pages,
-    ];
-    for (number, policy) in policies.into_iter().enumerate() {
-        disk.restore(dead);
-        let mut rng = SimulatedRng::new(call * 16 + number as u64);
-        disk.power_cut(policy, &mut rng);
-        let now = look(disk, scene);
-        assert_among(&now, &lived.states, lived.durable, "after the cut");
-        sound(disk);
-        go_on(disk, scene);
+    /// Somebody takes the lock after a cut, which makes them recover, and dies at
+    /// every call of it.
+    fn repair(
+        &mut self,
+        cut: &Snapshot,
+        told: &Told,
+        before: &[Value],
+        depth: u32,
+        when: &dyn Fn() -> String,
+    ) {
+        add(&self.tally.repairs);
+        let mut call = 0;
+        while call < CALLS_MAX {
+            self.disk.restore(cut);
+            let process = self.disk.spawn();
+            self.disk.kill_at(process, call);
+            let done = self.mend(process);
+            self.disk.clear_script();
+            let dead = self.disk.snapshot();
+            for round in 0..4 {
+                self.disk.restore(&dead);
+                let policy = CutPolicy::draw(&mut self.rng);
+                self.disk.power_cut(policy, &mut self.rng);
+                add(&self.tally.cuts_in_repair);
+                let now = told.look(&self.disk);
+                assert_eq!(now, before, "{}, repair {depth} deep killed at {call}", when());
+                if depth < DEPTH_MAX && round == 0 && self.rng.chance(1, 12) {
+                    let again = self.disk.snapshot();
+                    self.repair(&again, told, before, depth + 1, when);
+                }
+            }
+            if done {
+                return;
+            }
+            // A repair that comes with a pass over a whole segment makes very many.
+            call += 1 + call / 32;
+        }
+        panic!("{}: a repair makes more than {CALLS_MAX} calls", when());
+    }
+
+    /// Saves a session that nobody looks at. True if it came to its end.
+    fn mend(&self, process: cloakroom::storage::simulated::ProcessId) -> bool {
+        let options = Options::new().durability(Durability::Never);
+        let opened = ByteContainer::open_on(Box::new(self.disk.open(process)), options);
+        let Ok(container) = opened else { return false };
+        let key = &self.scene.hot[3];
+        let done = container.save(key, &value_bytes(key, 7, 1)).is_ok();
+        drop(container);
+        done && self.disk.is_alive(process)
     }
 }
 
 #[test]
-fn dying_at_any_storage_call_of_a_short_workload_loses_nothing() {
+fn every_short_workload_survives_every_kill_and_every_cut() {
+    let steps_max = number_from_environment("CLOAKROOM_WORKLOAD_STEPS", 3).min(STEPS_MAX);
+    let subsets_max = number_from_environment("CLOAKROOM_SUBSETS_MAX", 16);
     let scenes = stage::scenes();
-    let mut points = 0;
-    for scene in &scenes {
-        for steps in WORKLOADS {
-            let calls = calls_of(scene, steps);
-            // In a nearly full container each look costs more: fewer calls there.
-            let stride = if scene.filler.len() > 100 { 41 } else { 3 };
-            for call in (0..calls).step_by(stride) {
-                die_at(scene, steps, call);
-                points += 1;
-            }
+    let tally = Tally::default();
+    // The nearly full ones cost more, and differ from the others where it grows.
+    let jobs: Vec<(&Scene, Step)> =
+        scenes.iter().flat_map(|scene| Step::ALL.map(|step| (scene, step))).collect();
+    let next = AtomicUsize::new(0);
+    let failed = Mutex::new(Vec::new());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let _ = scope.spawn(|| {
+                while let Some((scene, step)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let began = std::time::Instant::now();
+                    let (tally, rng) = (&tally, SimulatedRng::new(scene.filler.len() as u64));
+                    let (before, told) = workloads::begin(scene);
+                    let disk = SimulatedDisk::new(1);
+                    let mut run = Run { scene, disk, tally, rng, steps_max, subsets_max };
+                    let explore = || run.explore(&before, &told, &[], *step);
+                    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(explore)).is_err() {
+                        failed.lock().unwrap().push((scene.name, *step));
+                    }
+                    println!("{} {step:?} {:?} {tally:?}", scene.name, began.elapsed());
+                }
+            });
         }
-    }
-    println!("{points} points of death, each with 7 power cuts");
-    assert!(points > 500);
-}
-
-/// Storage calls that the whole workload makes.
-fn calls_of(scene: &Scene, steps: &[Step]) -> u64 {
-    let disk = SimulatedDisk::new(0);
-    disk.restore(&scene.snapshot);
-    let before = disk.calls();
-    let lived = live(&disk, scene, steps, None);
-    assert_eq!(lived.states.len(), steps.len() + 1);
-    disk.calls() - before
+    });
+    println!("{tally:?}");
+    let failed = failed.into_inner().unwrap();
+    assert!(failed.is_empty(), "violations, told above, began with {failed:?}");
+    assert!(tally.states.into_inner() > 100_000);
 }

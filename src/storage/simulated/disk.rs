@@ -160,6 +160,11 @@ impl SimulatedDisk {
         self.state().world.lock(lock).map(|holder| holder.process)
     }
 
+    /// Lets the system forget the inode, and its mark with it.
+    pub fn forget_mark(&self) {
+        self.state().world.forget_mark();
+    }
+
     /// Sets the inode number: a copy of a file has another one.
     pub fn set_inode(&self, inode: u64) {
         self.state().world.set_inode(inode);

@@ -126,6 +126,10 @@ impl World {
         self.marked = false;
     }
 
+    pub(super) fn forget_mark(&mut self) {
+        self.marked = false;
+    }
+
     pub(super) fn mark(&mut self) {
         self.marked = true;
     }
