@@ -273,7 +273,7 @@ impl Life {
             return;
         }
         let reading = self.loading.get() && self.chance(1, 4);
-        if !(in_sync && self.chance(2, 3)) && !reading {
+        if !(reading || in_sync && self.chance(2, 3)) {
             return;
         }
         self.look();
