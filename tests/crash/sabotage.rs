@@ -216,7 +216,8 @@ fn every_rule_is_needed_and_its_breach_is_seen() {
                     let Trail { cuts, kills, runs, seen } = trail;
                     let what = seen.as_deref().unwrap_or("NOT SEEN");
                     println!(
-                        "{:3} {:25} {hunt:?} {runs} runs {cuts} cuts {kills} kills {:.2} s: {:.100}",
+                        "{:3} {:25} {hunt:?}, {runs} runs, {cuts} cuts, {kills} kills, \
+                         {:.2} s: {:.100}",
                         rule.invariant(),
                         format!("{rule:?}"),
                         time.as_secs_f64(),
