@@ -37,10 +37,11 @@ setup:
 	fi
 
 # The second command runs what the first one names as ignored, with the examples
-# that the first one built.
+# that the first one built. The third breaks each rule of the protocol.
 test: setup
 	cargo test
 	cargo test --test web -- --ignored --nocapture --test-threads=1
+	cargo test --release --features sabotage --test crash -- sabotage:: --nocapture
 
 power: setup
 	CLOAKROOM_POWER_CUTS=$(POWER_CUTS) cargo test --release --test power

@@ -33,3 +33,12 @@ mod stage;
 mod stories;
 #[path = "crash/workloads.rs"]
 mod workloads;
+
+/// The switches that break rules cost a branch each, so only a build of their own
+/// has them.
+#[cfg(not(feature = "sabotage"))]
+#[test]
+#[ignore = "not run: needs --features sabotage"]
+fn every_rule_is_needed_and_its_breach_is_seen() {
+    panic!("not run: needs --features sabotage");
+}

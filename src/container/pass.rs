@@ -171,13 +171,8 @@ impl Writer<'_> {
         let before = found.unwrap_or_else(|| {
             let fresh = BlockHead::taken(generation, Use::Extents(class));
             let mut before = BlockHead { complete: false, ..fresh };
-            if let Some(last) = last.filter(|last| matches!(last.usage, Use::Extents(_))) {
-                if !holds(Rule::ClassFromRecords) {
-                    before.usage = last.usage;
-                }
-                if !holds(Rule::PassBeginsAfresh) {
-                    before.bitmap = last.bitmap;
-                }
+            if let Some(last) = last.filter(|_| !holds(Rule::PassBeginsAfresh)) {
+                before.bitmap = last.bitmap;
             }
             before
         });

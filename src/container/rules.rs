@@ -79,7 +79,6 @@ rules! {
     ReclassOnlyDurablyEmpty, 7, "A block changes class only when its emptiness is durable.";
     UnseenEmptyAsOfNow, 7, "A block that the pass never came to is empty as of now.";
     RecoveryBeginsGeneration, 8, "Recovery declares all bitmaps unknown.";
-    ClassFromRecords, 8, "The pass takes a block's class from the records in it.";
     PassMarksSegments, 8, "The pass marks the blocks of the segments.";
     PassMarksPieces, 8, "The pass marks the blocks of large values.";
     PassMarksOlderVersions, 8, "The pass marks what `mid` and `old` name, too.";

@@ -10,7 +10,7 @@ use cloakroom::storage::simulated::{
 use cloakroom::{ByteContainer, ErrorKind, Finding, Options};
 
 use crate::inherited::Inherited;
-use crate::play::{LARGE, MIDDLE, Play, SHORT};
+use crate::play::{LARGE, LONG, MIDDLE, Person, Play, SHORT};
 use crate::plays::Scenes;
 use crate::stage;
 
@@ -43,6 +43,78 @@ pub(crate) fn two_syncs_overlap(scenes: &Scenes<'_>) -> Play {
     play.disk.set_hook(None);
     play.was_synced_before(0, &[sixth, seventh]);
     play.cut_in_all_ways(20);
+    play
+}
+
+/// A session is saved while it is being synced, and once more when the sync is done.
+pub(crate) fn saved_during_a_sync(scenes: &Scenes<'_>) -> Play {
+    let play = scenes.crowd(40);
+    let who = play.enter(Never);
+    play.save(&who, 0, SHORT);
+    play.sync(&who);
+    play.save(&who, 0, SHORT);
+    let (other, first_id, key) = (play.enter(Never), who.process, play.keys[0].clone());
+    let (number, value) = play.value(0, SHORT);
+    play.disk.set_hook(Some(Arc::new(move |call: &Call| {
+        if call.operation == Operation::SyncEnd && call.process == first_id {
+            other.container.save(&key, &value).unwrap();
+        }
+        Verdict::Proceed
+    })));
+    who.container.sync().unwrap();
+    play.disk.set_hook(None);
+    play.was_synced_before(0, &[number]);
+    play.save(&who, 0, SHORT);
+    drop(who);
+    play.cut_in_all_ways(20);
+    play
+}
+
+/// A version that is not durable, and a trim.
+pub(crate) fn saved_and_trimmed_at_once(scenes: &Scenes<'_>) -> Play {
+    let play = scenes.crowd(41);
+    let who = play.enter(Never);
+    play.save(&who, 0, SHORT);
+    play.sync(&who);
+    play.save(&who, 0, SHORT);
+    play.trim(&who);
+    drop(who);
+    play.cut_in_all_ways(20);
+    play
+}
+
+/// The extent of a version that a cut took belongs to somebody else when the
+/// session is saved again.
+pub(crate) fn a_lost_extent_is_taken(scenes: &Scenes<'_>) -> Play {
+    let play = scenes.crowd(42);
+    let who = play.enter(Never);
+    play.save(&who, 0, SHORT);
+    play.sync(&who);
+    play.save(&who, 0, LONG);
+    drop(who);
+    let behind_the_index = 2 * 1024;
+    play.cut(&mut |line, images| if line < behind_the_index { images - 1 } else { 0 });
+    let who = play.enter(Never);
+    play.save(&who, 1, LONG);
+    play.save(&who, 0, SHORT);
+    drop(who);
+    play.check();
+    play.aftermath();
+    play
+}
+
+/// Somebody dies at each call of a save that supersedes a version of another size.
+pub(crate) fn died_superseding(scenes: &Scenes<'_>) -> Play {
+    let play = scenes.crowd(43);
+    for size in [SHORT, LONG] {
+        let who = play.enter(Never);
+        play.save(&who, 0, size);
+        play.sync(&who);
+    }
+    let act = |who: &Person| {
+        let _ = play.try_save(who, 0, LONG);
+    };
+    play.die_at_each_call(Never, act, || play.aftermath());
     play
 }
 

@@ -52,9 +52,7 @@ pub(crate) struct Play {
 
 impl Play {
     pub(crate) fn new(scene: &Scene, seed: u64) -> Play {
-        let disk = SimulatedDisk::new(seed);
-        disk.restore(&scene.snapshot);
-        Play::on(disk, scene.hot.clone(), scene.filler.clone())
+        Play::on(stage::set(scene, seed), scene.hot.clone(), scene.filler.clone())
     }
 
     pub(crate) fn on(disk: SimulatedDisk, keys: Vec<Vec<u8>>, filler: Vec<Vec<u8>>) -> Play {

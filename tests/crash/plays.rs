@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use cloakroom::Durability::{Durable, Never};
+use cloakroom::Durability::Never;
 use cloakroom::storage::simulated::{Call, SimulatedDisk, Verdict};
 use cloakroom::{ByteContainer, Options};
 
@@ -134,8 +134,12 @@ pub(crate) fn a_head_of_an_earlier_class(scenes: &Scenes<'_>) -> Play {
     play.trim(&who);
     play.sync(&who);
     let who = play.enter(Never);
-    for key in 3..6 {
-        play.save(&who, key, LONG);
+    // Two of each class, so that every empty block is used again and that some do
+    // not lie where extents of its earlier class begin.
+    for (number, len) in [5000, 3000, 1800, 1200, 400].into_iter().enumerate() {
+        for twice in 0..2 {
+            who.container.save(format!("class-{number}-{twice}"), &vec![1; len]).unwrap();
+        }
     }
     drop(who);
     play.cut_in_all_ways(20);
@@ -172,14 +176,13 @@ pub(crate) fn a_syncer_dies_failing(scenes: &Scenes<'_>) -> Play {
 
 /// A sync fails, and then somebody with another view recovers.
 pub(crate) fn recovered_after_a_failed_sync(scenes: &Scenes<'_>) -> Play {
-    let play = scenes.crowd(9);
-    for key in 0..4 {
+    let mut play = scenes.crowd(9);
+    for seed in 0..12 {
+        play = play.followed_by(scenes.crowd(900 + seed));
         let who = play.enter(Never);
-        play.save(&who, key, SHORT);
+        play.save(&who, 0, SHORT);
         play.fail_sync(&who);
-        let next = play.enter_by(10 + key as u64, Durable);
-        play.save(&next, key + 1, SHORT);
-        play.sync(&next);
+        play.sync(&play.enter_by(10, Never));
         play.cut_in_all_ways(1);
     }
     play
@@ -362,13 +365,11 @@ pub(crate) fn a_split_is_repeated(scenes: &Scenes<'_>) -> Play {
     let play = Play::new(scenes.get("filling"), 22);
     play.cut(&mut |_, images| images - 1);
     let who = play.enter(Never);
-    play.save(&who, 0, SHORT);
     play.pass(&who);
     play.sync(&who);
     for key in 0..6 {
         play.save(&who, key, LARGE);
     }
-    play.sync(&who);
     play.grow(&who);
     for _ in 0..3 {
         play.sync(&who);
@@ -496,6 +497,10 @@ pub(crate) const ALL: &[(&str, Script)] = &[
     ("a_load_sleeps_through_a_split", a_load_sleeps_through_a_split),
     ("a_syncer_outlives_a_recovery", a_syncer_outlives_a_recovery),
     ("two_syncs_overlap", edges::two_syncs_overlap),
+    ("saved_during_a_sync", edges::saved_during_a_sync),
+    ("saved_and_trimmed_at_once", edges::saved_and_trimmed_at_once),
+    ("a_lost_extent_is_taken", edges::a_lost_extent_is_taken),
+    ("died_superseding", edges::died_superseding),
     ("removed_twice", edges::removed_twice),
     ("large_values_come_and_go", edges::large_values_come_and_go),
     ("killed_with_extents_taken", edges::killed_with_extents_taken),

@@ -207,8 +207,7 @@ fn check(disk: &SimulatedDisk) {
 
 pub(crate) fn run(scene: &Scene, seed: u64, tally: &mut Tally) {
     let mut rng = SimulatedRng::new(seed);
-    let disk = SimulatedDisk::new(seed);
-    disk.restore(&scene.snapshot);
+    let disk = stage::set(scene, seed);
     let failing = rng.chance(1, 3);
     if failing {
         disk.set_sync_failure(1, 6);

@@ -273,7 +273,7 @@ impl Life {
             return;
         }
         let reading = self.loading.get() && self.chance(1, 4);
-        if !(in_sync && self.chance(2, 3)) && !reading {
+        if !(reading || in_sync && self.chance(2, 3)) {
             return;
         }
         self.look();
@@ -401,8 +401,7 @@ impl Life {
 /// One run; what it came to, even if it ended in a panic.
 pub(crate) fn run(scene: &Scene, seed: u64, cuts: u64, tally: &mut Tally) {
     let mut rng = SimulatedRng::new(seed ^ 0x5e71a1);
-    let disk = SimulatedDisk::new(seed);
-    disk.restore(&scene.snapshot);
+    let disk = stage::set(scene, seed);
     let failing = rng.chance(1, 3);
     if failing {
         disk.set_sync_failure(1, [3, 6][rng.below(2)]);

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use cloakroom::storage::Storage;
 use cloakroom::storage::simulated::{SimulatedDisk, Snapshot};
 use cloakroom::{ByteContainer, Durability, Options};
 use siphasher::sip128::SipHasher24;
@@ -26,6 +27,16 @@ pub(crate) struct Scene {
     /// Sessions that nobody touches.
     pub(crate) filler: Vec<Vec<u8>>,
     pub(crate) hot: Vec<Vec<u8>>,
+}
+
+/// A disk on which the scene begins, with chances of its own for each seed.
+pub(crate) fn set(scene: &Scene, seed: u64) -> SimulatedDisk {
+    let disk = SimulatedDisk::new(seed);
+    disk.restore(&scene.snapshot);
+    // The scene brings its own sequence of chances; each seed goes on elsewhere in it.
+    let mut drawn = vec![0; 8 * (seed % 4001) as usize];
+    disk.open(disk.spawn()).random(&mut drawn).unwrap();
+    disk
 }
 
 /// A value: its number, the key it belongs to, and bytes that follow from both.
