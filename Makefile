@@ -14,17 +14,20 @@ help:
 	@echo "make soak    the crash simulation for SOAK_SECONDS=$(SOAK_SECONDS)"
 	@echo "make setup   only installs what 'make test' needs"
 
-# The web tests run lighttpd with a configuration of their own.
+# The web tests run lighttpd with a configuration of their own; strace lets system
+# calls of the tool fail; the others make small file systems to fill.
+PACKAGES = lighttpd strace xfsprogs btrfs-progs
+
 setup:
-	@if [ -x /usr/sbin/lighttpd ]; then \
-	    echo "lighttpd is installed: the tests need no other package"; \
+	@if [ -x /usr/sbin/lighttpd ] && command -v strace mkfs.xfs mkfs.btrfs >/dev/null; then \
+	    echo "installed, the tests need no other package: $(PACKAGES)"; \
 	elif [ "$$(id -u)" = 0 ]; then \
-	    echo "installing the Debian package that the tests need: lighttpd"; \
-	    echo "(Debian may start it: 'systemctl disable --now lighttpd' stops that)"; \
+	    echo "installing the Debian packages that the tests need: $(PACKAGES)"; \
+	    echo "(Debian may start lighttpd: 'systemctl disable --now lighttpd' stops that)"; \
 	    export DEBIAN_FRONTEND=noninteractive; \
-	    apt-get update -qq && apt-get install -qq -y --no-install-recommends lighttpd; \
+	    apt-get update -qq && apt-get install -qq -y --no-install-recommends $(PACKAGES); \
 	else \
-	    echo "the tests need lighttpd; install it: sudo apt-get install lighttpd" >&2; \
+	    echo "the tests need packages; install them: sudo apt-get install $(PACKAGES)" >&2; \
 	    exit 1; \
 	fi
 
@@ -52,3 +55,4 @@ fuzz-%:
 
 soak:
 	CLOAKROOM_SOAK_SECONDS=$(SOAK_SECONDS) cargo test --release --test crash
+	CLOAKROOM_SOAK_SECONDS=$(SOAK_SECONDS) cargo test --release --test errors
