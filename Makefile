@@ -19,7 +19,10 @@ help:
 PACKAGES = lighttpd strace xfsprogs btrfs-progs
 
 setup:
-	@if [ -x /usr/sbin/lighttpd ] && command -v strace mkfs.xfs mkfs.btrfs >/dev/null; then \
+	@missing=; for tool in lighttpd strace mkfs.xfs mkfs.btrfs; do \
+	    [ -x /usr/sbin/$$tool ] || command -v $$tool >/dev/null || missing="$$missing $$tool"; \
+	done; \
+	if [ -z "$$missing" ]; then \
 	    echo "installed, the tests need no other package: $(PACKAGES)"; \
 	elif [ "$$(id -u)" = 0 ]; then \
 	    echo "installing the Debian packages that the tests need: $(PACKAGES)"; \

@@ -45,23 +45,27 @@ pub(super) fn is_blank(storage: &dyn Storage) -> Result<bool> {
 /// be tried again.
 pub(super) fn initialise(storage: &dyn Storage) -> Result<()> {
     let result = write_container(storage);
-    if let (Err(_), Ok(status)) = (&result, storage.status()) {
-        let written = WRITTEN.iter().filter(|(offset, len)| offset + *len as u64 <= status.len);
-        for (offset, len) in written {
-            // The headers first. What stays makes it a file that nobody opens.
-            let _ = storage.write_at(&vec![0; *len], *offset);
-        }
+    if result.is_err() {
+        // What stays is no container, or a whole one.
+        let _ = take_back(storage);
     }
     result
 }
 
-/// All that is written into a new container.
-const WRITTEN: [(u64, usize); 4] = [
-    (place::HEADER, HEADER_SIZE),
-    (place::HEADER_COPY, HEADER_SIZE),
-    (place::CONTROL, PAGE_SIZE as usize),
-    (FIRST_SEGMENT as u64 * BLOCK_SIZE, PAGE_SIZE as usize),
-];
+/// The headers go first, and surely: a power cut must not bring them back without
+/// what they stand for.
+fn take_back(storage: &dyn Storage) -> Result<()> {
+    let len = storage.status().map_err(reading)?.len;
+    let wipe = |offset: u64, size: usize| -> Result<()> {
+        let is_there = offset + size as u64 <= len;
+        if is_there { write(storage, &vec![0; size], offset) } else { Ok(()) }
+    };
+    wipe(place::HEADER, HEADER_SIZE)?;
+    wipe(place::HEADER_COPY, HEADER_SIZE)?;
+    sync(storage)?;
+    wipe(place::CONTROL, PAGE_SIZE as usize)?;
+    wipe(u64::from(FIRST_SEGMENT) * BLOCK_SIZE, PAGE_SIZE as usize)
+}
 
 fn write_container(storage: &dyn Storage) -> Result<()> {
     let header = new_header(storage)?;
