@@ -36,6 +36,14 @@ mod traced {
         AllButOne,
     }
 
+    fn be_traced() -> std::io::Result<()> {
+        // SAFETY: takes numbers only.
+        match unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    }
+
     fn start(place: &Place, job: &Job) -> Child {
         place.reset(job);
         let input = tempfile::NamedTempFile::new().unwrap();
@@ -45,12 +53,7 @@ mod traced {
         // Little is said, so it fits into the pipes.
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         // SAFETY: between fork and exec one system call is made, and memory left alone.
-        unsafe {
-            command.pre_exec(|| match libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) {
-                0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
-            });
-        }
+        unsafe { command.pre_exec(be_traced) };
         command.spawn().unwrap()
     }
 
@@ -73,6 +76,7 @@ mod traced {
 
     /// Runs a job and does only `part` of its `nth` read or write of the container.
     /// Says how many there were, how it ended, and what it printed.
+    #[expect(clippy::zombie_processes, reason = "a tracer waits by the system call")]
     fn run(place: &Place, job: &Job, cut: Option<(usize, Part)>) -> (usize, Option<i32>, String) {
         let mut child = start(place, job);
         let pid = i32::try_from(child.id()).unwrap();
