@@ -20,11 +20,15 @@ help:
 	@echo "make soak    the crash simulation for SOAK_SECONDS=$(SOAK_SECONDS), more of all"
 	@echo "make setup   only installs what 'make test' needs"
 
-# The web tests run lighttpd with a configuration of their own; power is cut of
-# loop-mounted ext4 and xfs.
-PACKAGES = lighttpd e2fsprogs xfsprogs
+# The web tests run lighttpd with a configuration of their own; strace lets system
+# calls of the tool fail; the others make file systems to fill and to cut off.
+PACKAGES = lighttpd strace e2fsprogs xfsprogs btrfs-progs
 setup:
-	@if [ -x /usr/sbin/lighttpd ] && [ -x /sbin/mkfs.ext4 ] && [ -x /sbin/mkfs.xfs ]; then \
+	@missing=; for tool in lighttpd strace mkfs.ext4 mkfs.xfs mkfs.btrfs; do \
+	    [ -x /usr/sbin/$$tool ] || [ -x /sbin/$$tool ] || command -v $$tool >/dev/null || \
+	        missing="$$missing $$tool"; \
+	done; \
+	if [ -z "$$missing" ]; then \
 	    echo "installed already: $(PACKAGES)"; \
 	elif [ "$$(id -u)" = 0 ]; then \
 	    echo "installing the Debian packages that the tests need: $(PACKAGES)"; \
@@ -71,3 +75,4 @@ soak:
 	CLOAKROOM_POWER_CUTS=$(SOAK_POWER_CUTS) cargo test --release --test power
 	CLOAKROOM_KILLS=$(SOAK_KILLS) CLOAKROOM_KILL_CALLS=1 CLOAKROOM_KILL_STRIDE=2 \
 	    cargo test --release --test kills
+	CLOAKROOM_SOAK_SECONDS=$(SOAK_SECONDS) cargo test --release --test errors

@@ -22,6 +22,8 @@ pub(crate) enum Opens {
 pub(crate) enum Life {
     /// While calls fail; and it is dropped while they do.
     Young,
+    /// The same, and it maps the file at once.
+    Mapping,
     /// Long before: it has a map and spares.
     Long,
 }
@@ -33,12 +35,13 @@ pub(crate) struct Manner {
     pub(crate) durability: Durability,
 }
 
-pub(crate) const MANNERS: [Manner; 6] = [
+pub(crate) const MANNERS: [Manner; 7] = [
     Manner { life: Life::Young, durability: Durability::Durable },
     Manner { life: Life::Long, durability: Durability::Never },
     Manner { life: Life::Young, durability: Durability::Interval(Duration::ZERO) },
     Manner { life: Life::Long, durability: Durability::Durable },
     Manner { life: Life::Young, durability: Durability::Never },
+    Manner { life: Life::Mapping, durability: Durability::Durable },
     Manner { life: Life::Long, durability: Durability::Interval(Duration::ZERO) },
 ];
 
@@ -46,7 +49,7 @@ impl Manner {
     pub(crate) fn options(self) -> Options {
         let map = match self.life {
             Life::Young => MapPolicy::Never,
-            Life::Long => MapPolicy::AfterLoads(0),
+            Life::Mapping | Life::Long => MapPolicy::AfterLoads(0),
         };
         Options::new().durability(self.durability).map(map)
     }

@@ -193,3 +193,11 @@ pub(crate) fn assert_understandable(output: &Output) {
 pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
+
+/// The numbers below `len` in an order in which any beginning is spread over all.
+pub(crate) fn spread_order(len: usize) -> impl Iterator<Item = usize> {
+    // A prime: it meets every number once, unless `len` is a multiple of it.
+    const STEP: usize = 7919;
+    let len = if len.is_multiple_of(STEP) { len + 1 } else { len };
+    (0..len).map(move |number| number * STEP % len)
+}

@@ -58,6 +58,12 @@ impl Known {
         }
     }
 
+    /// What surely happened to this one is on the disk.
+    pub(crate) fn synced_one(&mut self, id: &str) {
+        let past = self.past(id);
+        past.floor = past.versions.iter().rposition(|(_, surely)| *surely).unwrap_or(0);
+    }
+
     /// This was seen, and nothing else is there.
     pub(crate) fn settled(&mut self, id: &str, value: Value) {
         *self.past(id) = Past { versions: vec![(value, true)], floor: 0 };

@@ -35,9 +35,13 @@ impl Run<'_> {
     fn changed<T>(&mut self, id: &str, value: Value, done: Result<T>) -> Option<T> {
         match done {
             Ok(done) => {
+                // What it says is on the disk, and with a new version all before it.
+                let published = self.known.value(id) != value;
                 self.known.happened(id, value);
-                if self.durable {
-                    self.known.synced();
+                match (self.durable, published) {
+                    (true, true) => self.known.synced(),
+                    (true, false) => self.known.synced_one(id),
+                    (false, _) => {}
                 }
                 Some(done)
             }

@@ -21,7 +21,7 @@ use crate::stage::{STATES, Stage, State, filler, read};
 use crate::tally::{Tally, say};
 
 /// Calls of one case that are failed, at most; and in a soak.
-const CALLS_MAX: usize = 24;
+const CALLS_MAX: usize = 46;
 const CALLS_MAX_SOAK: usize = 400;
 
 /// Who goes on after a failure.

@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::commands::{JOBS, Job, Place, TOOL, assert_understandable, text};
+use crate::commands::{JOBS, Job, Place, TOOL, assert_understandable, spread_order, text};
 use crate::tally::say;
 
 /// Runs at most, and in a soak.
@@ -117,14 +117,16 @@ fn failings(place: &Place, job: &'static Job) -> Vec<Failing> {
     failings
 }
 
-fn try_one(place: &Place, failing: &Failing) -> bool {
+/// Whether it was done; `None` if the call was never made.
+fn try_one(place: &Place, failing: &Failing) -> Option<bool> {
     let Failing { job, call, nth, how, from_then_on } = failing;
     let on = if *from_then_on { "+" } else { "" };
     let trace = format!("trace={call}");
     let inject = format!("inject={call}:{how}:when={nth}{on}");
     let output = run(place, job, &["-e", &trace, "-e", &inject]);
     let log = fs::read(place.log()).unwrap();
-    assert!(String::from_utf8_lossy(&log).contains("(INJECTED)"), "nothing failed: {failing:?}");
+    // Keys are random, so that one run may make a few calls less than another.
+    let reached = String::from_utf8_lossy(&log).contains("(INJECTED)");
     let done = match output.status.code() {
         Some(0) => true,
         Some(2) => {
@@ -136,10 +138,12 @@ fn try_one(place: &Place, failing: &Failing) -> bool {
         _ => panic!("{output:?}"),
     };
     let interrupted = how.contains("EINTR") && is_retried(call);
-    assert!(done || !interrupted, "an interrupted call was not taken up again: {output:?}");
-    // What a lost write of zeros leaves undone is not told from one that was done.
+    assert!(
+        done || reached && !interrupted,
+        "an interrupted call was not taken up again: {output:?}"
+    );
     place.judge(job, done);
-    done
+    reached.then_some(done)
 }
 
 #[test]
@@ -152,10 +156,9 @@ fn whatever_system_call_fails_the_tool_tells_and_the_container_is_sound() {
     let all: Vec<_> = JOBS.iter().flat_map(|job| failings(&Place::new(), job)).collect();
     let soak = std::env::var_os("CLOAKROOM_SOAK_SECONDS").is_some();
     let most = if soak { RUNS_MAX_SOAK } else { RUNS_MAX };
-    let step = all.len().div_ceil(most);
-    let chosen: Vec<_> = all.iter().step_by(step).collect();
+    let chosen: Vec<_> = spread_order(all.len()).filter_map(|at| all.get(at)).take(most).collect();
     let next = AtomicUsize::new(0);
-    let (told, absorbed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let [told, absorbed, missed] = [const { AtomicUsize::new(0) }; 3];
     let work = || {
         let place = Place::new();
         while let Some(failing) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -164,8 +167,9 @@ fn whatever_system_call_fails_the_tool_tells_and_the_container_is_sound() {
             }
             let tried = std::panic::catch_unwind(|| try_one(&place, failing));
             match tried {
-                Ok(true) => absorbed.fetch_add(1, Ordering::Relaxed),
-                Ok(false) => told.fetch_add(1, Ordering::Relaxed),
+                Ok(Some(true)) => absorbed.fetch_add(1, Ordering::Relaxed),
+                Ok(Some(false)) => told.fetch_add(1, Ordering::Relaxed),
+                Ok(None) => missed.fetch_add(1, Ordering::Relaxed),
                 Err(panic) => {
                     eprintln!("{failing:?}");
                     std::panic::resume_unwind(panic);
@@ -182,7 +186,7 @@ fn whatever_system_call_fails_the_tool_tells_and_the_container_is_sound() {
         scope.spawn(work);
         work();
     });
-    let (told, absorbed) = (told.into_inner(), absorbed.into_inner());
+    let [told, absorbed, missed] = [told, absorbed, missed].map(AtomicUsize::into_inner);
     say(&format!(
         "\n| system calls that fail under strace | run | told | absorbed |\n|---:|---:|---:|---:|\n\
          | {} | {} | {told} | {absorbed} |\nin {:?}\n",
@@ -190,5 +194,5 @@ fn whatever_system_call_fails_the_tool_tells_and_the_container_is_sound() {
         told + absorbed,
         begun.elapsed()
     ));
-    assert!(told > 100 && absorbed > 10, "{told}, {absorbed}");
+    assert!(told > 100 && absorbed > 10 && missed < told / 5, "{told}, {absorbed}, {missed}");
 }

@@ -74,7 +74,7 @@ fn fill(mkfs: &str, arguments: &[&str], mib: u64, leave_mib: u64) {
     let other = mount.path().join("other");
     if leave_mib > 0 {
         // The smallest it can be made is too large to fill in a test.
-        let free = rustix::fs::statvfs(&mount.path()).unwrap();
+        let free = rustix::fs::statvfs(mount.path()).unwrap();
         let len = (free.f_bavail * free.f_frsize).saturating_sub(leave_mib << 20);
         let file = fs::File::create(&other).unwrap();
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, len).unwrap();
