@@ -4,13 +4,14 @@ FUZZ_SECONDS ?= 30
 SOAK_SECONDS ?= 600
 FUZZ_TARGETS ?= open_bytes operations
 
-.PHONY: help setup test lint bench fuzz soak
+.PHONY: help setup test lint bench fuzz models soak
 
 help:
 	@echo "make test    all tests; installs the Debian packages that they need"
 	@echo "make lint    rustfmt, clippy and docs, warnings denied"
 	@echo "make bench   criterion benches"
 	@echo "make fuzz    each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)"
+	@echo "make models  the lock-free reader under loom and shuttle"
 	@echo "make soak    the crash simulation for SOAK_SECONDS=$(SOAK_SECONDS)"
 	@echo "make setup   only installs what 'make test' needs"
 
@@ -37,6 +38,7 @@ test: setup
 lint:
 	cargo fmt --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
+	cargo fmt --check --manifest-path models/Cargo.toml
 	cargo clippy --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
 
@@ -49,6 +51,11 @@ fuzz-%:
 	@cargo fuzz --version || cargo install --locked cargo-fuzz
 	env -u MAKEFLAGS cargo +nightly fuzz run $* -- -max_total_time=$(FUZZ_SECONDS) \
 	    -len_control=0 -max_len=400 -timeout=10 -rss_limit_mb=2048
+
+# Prints the executions and schedules of each scene. CLOAKROOM_MODELS_LONG=1 goes
+# further; CLOAKROOM_SEED=n repeats what shuttle printed.
+models:
+	cargo test --release --manifest-path models/Cargo.toml -- --nocapture
 
 soak:
 	CLOAKROOM_SOAK_SECONDS=$(SOAK_SECONDS) cargo test --release --test crash

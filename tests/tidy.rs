@@ -85,7 +85,7 @@ fn sources(folders: &[&str]) -> Vec<Source> {
     sources
 }
 
-const ALL: &[&str] = &["src", "tests", "benches", "examples", "fuzz"];
+const ALL: &[&str] = &["src", "tests", "benches", "examples", "fuzz", "models"];
 
 /// Fails with all findings at once.
 fn expect_none(what: &str, findings: Vec<String>) {
