@@ -43,6 +43,7 @@ test: setup
 lint:
 	cargo fmt --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
+	cargo fmt --check --manifest-path miri/Cargo.toml
 	cargo fmt --check --manifest-path models/Cargo.toml
 	cargo clippy --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
@@ -67,7 +68,7 @@ fuzz-%:
 # Makes the kept inputs of a target as few as reach the same code.
 minimise-%:
 	mkdir -p fuzz/corpus/$* fuzz/minimal/$*
-	cargo +nightly fuzz run -s none $* fuzz/minimal/$* fuzz/seeds/$* fuzz/corpus/$* -- -merge=1
+	cargo +nightly fuzz run -s none $* fuzz/minimal/$* fuzz/seeds/$* fuzz/corpus/$* -- -set_cover_merge=1
 	rm -r fuzz/seeds/$* && mv fuzz/minimal/$* fuzz/seeds/$*
 
 # Prints the executions and schedules of each scene. CLOAKROOM_MODELS_LONG=1 goes
