@@ -61,7 +61,9 @@ fn files(folder: &str, endings: &[&str]) -> Vec<PathBuf> {
         };
         for entry in entries {
             let path = entry.unwrap().path();
-            let built = ["target", "corpus", "seeds", "minimal", "artifacts"].iter().any(|name| path.ends_with(name));
+            let built = ["target", "corpus", "seeds", "minimal", "artifacts"]
+                .iter()
+                .any(|name| path.ends_with(name));
             if path.is_dir() && !built {
                 folders.push(path);
             } else if endings.iter().any(|ending| path.extension().is_some_and(|e| e == *ending)) {
