@@ -4,13 +4,15 @@
 
 use std::sync::{Arc, Barrier};
 use std::thread;
+use std::time::Duration;
 
 use cloakroom::storage::MemoryStorage;
 use cloakroom::storage::simulated::{CutPolicy, SimulatedDisk, SimulatedRng};
 use cloakroom::{ByteContainer, Change, Durability, MapPolicy, Options, Outcome, Updated};
 
+/// An interpreted save takes seconds: nobody is to be told Busy for that.
 fn options() -> Options {
-    Options::new().durability(Durability::Never)
+    Options::new().durability(Durability::Never).lock_deadline(Duration::from_secs(600))
 }
 
 /// An empty container; to make one here would take the interpreter longest of all.
