@@ -6,9 +6,12 @@ POWER_CUTS ?= 2000
 SOAK_POWER_CUTS ?= 20000
 KILLS ?= 5000
 SOAK_KILLS ?= 100000
-FUZZ_TARGETS ?= open_bytes operations
+FUZZ_TARGETS ?= open_bytes operations crashes tool
+# The targets reach no unsafe code: without AddressSanitizer they run several times as
+# fast. FUZZ_SANITIZER=address turns it on.
+FUZZ_SANITIZER ?= none
 
-.PHONY: help setup test power kills lint bench fuzz soak
+.PHONY: help setup test prove power kills lint bench fuzz miri models sanitize soak
 
 help:
 	@echo "make test    all tests; installs the Debian packages that they need"
@@ -17,6 +20,9 @@ help:
 	@echo "make lint    rustfmt, clippy and docs, warnings denied"
 	@echo "make bench   criterion benches"
 	@echo "make fuzz    each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)"
+	@echo "make miri    the core under an interpreter, on three kinds of machine"
+	@echo "make sanitize  the tests under AddressSanitizer and ThreadSanitizer"
+	@echo "make models  the lock-free reader under loom and shuttle"
 	@echo "make soak    the crash simulation for SOAK_SECONDS=$(SOAK_SECONDS), more of all"
 	@echo "make setup   only installs what 'make test' needs"
 
@@ -57,6 +63,8 @@ kills:
 lint:
 	cargo fmt --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
+	cargo fmt --check --manifest-path miri/Cargo.toml
+	cargo fmt --check --manifest-path models/Cargo.toml
 	cargo clippy --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
 
@@ -65,10 +73,35 @@ bench:
 
 fuzz: $(FUZZ_TARGETS:%=fuzz-%)
 
+# Begins with the kept inputs in fuzz/seeds; what is new goes to fuzz/corpus. Ends with
+# the number of executions.
 fuzz-%:
 	@cargo fuzz --version || cargo install --locked cargo-fuzz
-	env -u MAKEFLAGS cargo +nightly fuzz run $* -- -max_total_time=$(FUZZ_SECONDS) \
-	    -len_control=0 -max_len=400 -timeout=10 -rss_limit_mb=2048
+	@mkdir -p fuzz/corpus/$*
+	env -u MAKEFLAGS cargo +nightly fuzz run -s $(FUZZ_SANITIZER) $* \
+	    fuzz/corpus/$* fuzz/seeds/$* -- -max_total_time=$(FUZZ_SECONDS) \
+	    -len_control=0 -max_len=400 -timeout=60 -rss_limit_mb=2048 -print_final_stats=1 \
+	    2>&1 | awk '/stat::number_of_executed/ { n = $$2 } \
+	    /^SUMMARY:|ERROR:|panicked/ { bad = 1 } { print } \
+	    END { print "$*: " n " executions"; exit bad || n == "" }'
+
+# Makes the kept inputs of a target as few as reach the same code.
+minimise-%:
+	mkdir -p fuzz/corpus/$* fuzz/minimal/$*
+	cargo +nightly fuzz run -s none $* fuzz/minimal/$* fuzz/seeds/$* fuzz/corpus/$* -- -set_cover_merge=1
+	rm -r fuzz/seeds/$* && mv fuzz/minimal/$* fuzz/seeds/$*
+
+# Prints the executions and schedules of each scene. CLOAKROOM_MODELS_LONG=1 goes
+# further; CLOAKROOM_SEED=n repeats what shuttle printed.
+models:
+	cargo test --release --manifest-path models/Cargo.toml -- --nocapture
+
+# Files, maps and forks are not run there: it has no such maps, and see `sanitize`.
+miri:
+	scripts/miri
+
+sanitize:
+	scripts/sanitize
 
 soak:
 	CLOAKROOM_SOAK_SECONDS=$(SOAK_SECONDS) cargo test --release --test crash

@@ -61,7 +61,9 @@ fn files(folder: &str, endings: &[&str]) -> Vec<PathBuf> {
         };
         for entry in entries {
             let path = entry.unwrap().path();
-            let built = ["target", "corpus", "artifacts"].iter().any(|name| path.ends_with(name));
+            let built = ["target", "corpus", "seeds", "minimal", "artifacts"]
+                .iter()
+                .any(|name| path.ends_with(name));
             if path.is_dir() && !built {
                 folders.push(path);
             } else if endings.iter().any(|ending| path.extension().is_some_and(|e| e == *ending)) {
@@ -85,7 +87,7 @@ fn sources(folders: &[&str]) -> Vec<Source> {
     sources
 }
 
-const ALL: &[&str] = &["src", "tests", "benches", "examples", "fuzz"];
+const ALL: &[&str] = &["src", "tests", "benches", "examples", "fuzz", "miri", "models"];
 
 /// Fails with all findings at once.
 fn expect_none(what: &str, findings: Vec<String>) {

@@ -9,8 +9,9 @@
 //! the repair (at ever fewer beyond the 32nd), and so on three deep: what could be
 //! read after the first cut must still read the same.
 //!
-//! `CLOAKROOM_WORKLOAD_STEPS=4` makes the workloads longer, and
-//! `CLOAKROOM_SUBSETS_MAX=4096` tries all subsets at the last operation, too.
+//! Alone a test runs the workloads of one operation; `CLOAKROOM_WORKLOAD_STEPS=3` is
+//! the whole of it, 4 goes on, and `CLOAKROOM_SUBSETS_MAX=4096` tries all subsets at
+//! the last operation, too.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -163,7 +164,7 @@ impl Run<'_> {
         when: &dyn Fn() -> String,
     ) {
         add(&self.tally.repairs);
-        let mut call = 0;
+        let (mut call, mut deeper) = (0, 0);
         while call < CALLS_MAX {
             self.disk.restore(cut);
             let process = self.disk.spawn();
@@ -178,7 +179,9 @@ impl Run<'_> {
                 add(&self.tally.cuts_in_repair);
                 let now = told.look(&self.disk);
                 assert_eq!(now, before, "{}, repair {depth} deep killed at {call}", when());
-                if depth < DEPTH_MAX && round == 0 && self.rng.chance(1, 12) {
+                let chosen = depth < DEPTH_MAX && deeper < 2 && self.rng.chance(1, 12);
+                if round == 0 && chosen {
+                    deeper += 1;
                     let again = self.disk.snapshot();
                     self.repair(&again, told, before, depth + 1, when);
                 }
@@ -206,7 +209,7 @@ impl Run<'_> {
 
 #[test]
 fn every_short_workload_survives_every_kill_and_every_cut() {
-    let steps_max = number_from_environment("CLOAKROOM_WORKLOAD_STEPS", 3).min(STEPS_MAX);
+    let steps_max = number_from_environment("CLOAKROOM_WORKLOAD_STEPS", 1).min(STEPS_MAX);
     let subsets_max = number_from_environment("CLOAKROOM_SUBSETS_MAX", 16);
     let scenes = stage::scenes();
     let tally = Tally::default();
@@ -220,7 +223,6 @@ fn every_short_workload_survives_every_kill_and_every_cut() {
         for _ in 0..threads {
             let _ = scope.spawn(|| {
                 while let Some((scene, step)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let began = std::time::Instant::now();
                     let (tally, rng) = (&tally, SimulatedRng::new(scene.filler.len() as u64));
                     let (before, told) = workloads::begin(scene);
                     let disk = SimulatedDisk::new(1);
@@ -229,7 +231,6 @@ fn every_short_workload_survives_every_kill_and_every_cut() {
                     if std::panic::catch_unwind(std::panic::AssertUnwindSafe(explore)).is_err() {
                         failed.lock().unwrap().push((scene.name, *step));
                     }
-                    println!("{} {step:?} {:?} {tally:?}", scene.name, began.elapsed());
                 }
             });
         }
@@ -237,5 +238,5 @@ fn every_short_workload_survives_every_kill_and_every_cut() {
     println!("{tally:?}");
     let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "violations, told above, began with {failed:?}");
-    assert!(tally.states.into_inner() > 100_000);
+    assert!(tally.states.into_inner() > 10_000);
 }

@@ -86,6 +86,8 @@ pub(crate) struct Tally {
 }
 
 const PROCESSES: usize = 3;
+/// Ways in which each cut ends.
+const WAYS: u32 = 40;
 const CONTROL_LINE: u64 = 4096;
 
 impl Run<'_> {
@@ -145,19 +147,19 @@ impl Run<'_> {
             self.disk.kill(process.id);
             process.bury();
         }
-        let policy = CutPolicy::draw(&mut self.rng);
-        self.disk.power_cut(policy, &mut self.rng);
-        set_observer(&self.disk);
+        // Many ways in which this cut may end are read through; life goes on in the last.
+        let dead = self.disk.snapshot();
+        for _ in 0..WAYS {
+            self.disk.restore(&dead);
+            let policy = CutPolicy::draw(&mut self.rng);
+            self.disk.power_cut(policy, &mut self.rng);
+            set_observer(&self.disk);
+            self.read_after_cut(synced);
+            tally.cuts += 1;
+        }
         for key in &self.scene.hot {
             let now = with_observer(|observer| read(observer, key));
-            let mut shared = self.shared.borrow_mut();
-            let history = shared.histories.get_mut(key).unwrap();
-            let allowed = history.allowed_after_cut(synced);
-            assert!(
-                allowed.iter().any(|version| version.value == now),
-                "after a cut at synced epoch {synced} a key reads {now:?}; allowed {allowed:?}"
-            );
-            history.settle(now);
+            self.shared.borrow_mut().histories.get_mut(key).unwrap().settle(now);
         }
         self.sample_filler();
         if self.rng.chance(1, 4) {
@@ -170,6 +172,18 @@ impl Run<'_> {
         }
     }
 
+    fn read_after_cut(&self, synced: u64) {
+        let shared = self.shared.borrow();
+        for key in &self.scene.hot {
+            let now = with_observer(|observer| read(observer, key));
+            let allowed = shared.histories[key].allowed_after_cut(synced);
+            assert!(
+                allowed.iter().any(|version| version.value == now),
+                "after a cut at synced epoch {synced} a key reads {now:?}; allowed {allowed:?}"
+            );
+        }
+    }
+
     fn live(&mut self, kill_in: u32, cut_in: u32, cuts_max: u64, tally: &mut Tally) {
         let mut cuts = 0;
         while cuts < cuts_max {
@@ -179,7 +193,6 @@ impl Run<'_> {
             } else if self.rng.chance(1, cut_in) {
                 self.cut(tally);
                 cuts += 1;
-                tally.cuts += 1;
             } else {
                 self.step();
             }

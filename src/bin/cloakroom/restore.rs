@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
     Ok(DONE)
 }
 
-fn restore(
+pub(crate) fn restore(
     container: &ByteContainer,
     input: &mut impl BufRead,
     restored: &mut u64,
