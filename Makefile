@@ -15,6 +15,7 @@ FUZZ_SANITIZER ?= none
 
 help:
 	@echo "make test    all tests; installs the Debian packages that they need"
+	@echo "make prove   every harness against loss, and a table of what was reached"
 	@echo "make power   POWER_CUTS=$(POWER_CUTS) power cuts of real file systems; root"
 	@echo "make kills   KILLS=$(KILLS) random kills, and at every system call"
 	@echo "make lint    rustfmt, clippy and docs, warnings denied"
@@ -53,6 +54,10 @@ test: setup
 	cargo test --test web -- --ignored --nocapture --test-threads=1
 	cargo test --release --features sabotage --test crash -- sabotage:: --nocapture
 
+# The table is printed; PROVE=--write puts it into tests/README.md.
+prove: setup
+	scripts/prove $(PROVE)
+
 power: setup
 	CLOAKROOM_POWER_CUTS=$(POWER_CUTS) cargo test --release --test power
 
@@ -83,7 +88,7 @@ fuzz-%:
 	    -len_control=0 -max_len=400 -timeout=60 -rss_limit_mb=2048 -print_final_stats=1 \
 	    2>&1 | awk '/stat::number_of_executed/ { n = $$2 } \
 	    /^SUMMARY:|ERROR:|panicked/ { bad = 1 } { print } \
-	    END { print "$*: " n " executions"; exit bad || n == "" }'
+	    END { print "reached: fuzz executions = " n; exit bad || n == "" }'
 
 # Makes the kept inputs of a target as few as reach the same code.
 minimise-%:

@@ -86,6 +86,9 @@ pub enum NotAContainer {
     Empty,
     /// It starts as this other kind of file does.
     LooksLike(&'static str),
+    /// Somebody began to make a container of it and was interrupted; `create` takes
+    /// it.
+    Unfinished,
     /// Neither of its two headers is intact.
     NoHeader,
     /// It ends before the first 64 KiB do.
@@ -246,6 +249,9 @@ impl fmt::Display for NotAContainer {
                 write!(f, "it is empty (`create` makes a container of an empty file)")
             }
             NotAContainer::LooksLike(what) => write!(f, "it looks like {what}"),
+            NotAContainer::Unfinished => {
+                write!(f, "its making was interrupted; `create` begins it anew")
+            }
             NotAContainer::NoHeader => write!(f, "neither of its headers is intact"),
             NotAContainer::CutShort => write!(f, "it was cut short"),
             NotAContainer::NotAFile => write!(f, "it is not a regular file"),

@@ -72,6 +72,7 @@ fn sweep_calls(first: usize) {
         "kills: {operations} operations, killed at every {stride}th system call stop: \
          {points} points, {seconds:.1} s"
     ));
+    say(&format!("reached: kills at system calls = {points}"));
     assert!(points > 1000 / stride || std::env::var_os("CLOAKROOM_KILL_SCENE").is_some());
 }
 
@@ -91,6 +92,7 @@ fn creation_can_be_killed_at_every_system_call() {
     let place = place();
     let points = sweep::sweep_creation(place.path());
     say(&format!("kills: creation, {points} system call stops"));
+    say(&format!("reached: kills at system calls = {points}"));
     assert!(points > 50);
 }
 
@@ -107,6 +109,7 @@ fn a_load_may_be_stopped_at_any_instruction() {
          stopped at instruction {first} and every {stride}th: {points} points, {newer} loads \
          returned what was saved meanwhile, {seconds:.1} s"
     ));
+    say(&format!("reached: loads stopped between instructions = {points}"));
     assert!(points > changes && newer > 0 && newer < points);
 }
 
@@ -122,6 +125,7 @@ fn a_storm_of_kills_loses_nothing_that_was_told() {
          on {containers} containers of up to {segments} segments and {file_max} MiB, \
          {checks} full checks, {seconds:.1} s"
     ));
+    say(&format!("reached: kill -9 at random = {kills}"));
     assert!(operations > kills && segments > 1);
 }
 

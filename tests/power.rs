@@ -102,6 +102,7 @@ fn run(kind: Kind, cuts: u64) {
     let lived = lane.live(cuts);
     let seconds = began.elapsed().as_secs();
     say(&format!("power: {kind}, seed {seed}, {seconds} s: {}", lane.tally));
+    say(&format!("reached: real power cuts = {}", lane.tally.cuts));
     if let Err(why) = lived {
         panic!("{kind}, seed {seed}: {why}");
     }

@@ -44,6 +44,7 @@ fn every_scene(reading: Reading) {
         violations.extend(explored.violation.map(|violation| (scene.name, violation)));
     }
     println!("loom: {all} executions in all with {reading:?}");
+    println!("reached: loom executions = {all}");
     assert!(violations.is_empty(), "{violations:#?}");
     assert!(all >= EXPECTED, "only {all} executions");
 }

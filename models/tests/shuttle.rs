@@ -41,6 +41,7 @@ fn every_scene(choice: Choice) {
         all += done.schedules;
     }
     println!("shuttle: {all} schedules in all with {choice:?}");
+    println!("reached: shuttle schedules = {all}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::format::entry::{Entry, Slot};
 use crate::format::header::{HEADER_SIZE, Header};
 use crate::format::segment::{ENTRIES, TALLY, Tally, entry_offset, segment_of};
 use crate::format::word::Word;
-use crate::format::{BLOCK_SIZE, LINE_SIZE, Line, place};
+use crate::format::{BLOCK_SIZE, LINE_SIZE, Line, NEVER, place};
 use crate::storage::Pause;
 
 /// Readings of a suspicious place before it is reported.
@@ -177,6 +177,16 @@ impl OpenFile {
 
     /// Invariant 20.
     fn check_headers(&self, report: &mut Report) -> Result<()> {
+        let index = &self.records.index;
+        let making = index.source.line(place::MAKING).map_err(super::index::reading)?;
+        if making.is_some_and(|line| line != NEVER) {
+            report.add_note(
+                place::MAKING,
+                "the making of the container was interrupted near its end; the next change \
+                 completes it",
+            );
+            return Ok(());
+        }
         for (offset, which) in [(place::HEADER, "first"), (place::HEADER_COPY, "second")] {
             let mut bytes = [0; HEADER_SIZE];
             let found = self.records.index.source.read(&mut bytes, offset);

@@ -152,6 +152,9 @@ fn explain(source: &Source, problem: Unusable, start: &[u8]) -> Result<ErrorKind
             ErrorKind::Newer { found: crate::error::Newer::Version(version) }
         }
         Unusable::Features(bits) => ErrorKind::Newer { found: crate::error::Newer::Features(bits) },
+        Unusable::Damaged if super::create::is_unfinished(source.storage())? => {
+            ErrorKind::NotAContainer(NotAContainer::Unfinished)
+        }
         Unusable::Damaged => ErrorKind::NotAContainer(NotAContainer::NoHeader),
         Unusable::NotAContainer => {
             let stranger = STRANGERS.iter().find(|(magic, _)| start.starts_with(magic));
@@ -160,7 +163,7 @@ fn explain(source: &Source, problem: Unusable, start: &[u8]) -> Result<ErrorKind
                 None if start.starts_with(&crate::format::header::MAGIC) => NotAContainer::CutShort,
                 None if super::create::is_blank(source.storage())? => NotAContainer::Empty,
                 None if super::create::is_unfinished(source.storage())? => {
-                    NotAContainer::LooksLike("one whose making was interrupted; `create` takes it")
+                    NotAContainer::Unfinished
                 }
                 None => NotAContainer::NoHeader,
             })

@@ -22,7 +22,7 @@ use cloakroom::storage::simulated::{CutPolicy, SimulatedDisk, SimulatedRng, Snap
 use cloakroom::{ByteContainer, Durability, Options};
 
 use crate::history::Value;
-use crate::stage::{self, Scene, value_bytes};
+use crate::stage::{self, Scene, say, value_bytes};
 use crate::workloads::{self, STEPS_MAX, Step, Told, go_on, sound};
 
 const LINES_PER_SECTOR: u64 = 8;
@@ -247,6 +247,8 @@ fn every_short_workload_survives_every_kill_and_every_cut() {
         }
     });
     println!("{tally:?}");
+    say("states of short workloads", tally.states.load(Ordering::Relaxed));
+    say("cuts inside repair", tally.cuts_in_repair.load(Ordering::Relaxed));
     let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "violations, told above, began with {failed:?}");
     assert!(tally.states.into_inner() > 10_000);

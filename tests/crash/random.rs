@@ -12,7 +12,7 @@ use cloakroom::storage::LockName;
 use cloakroom::storage::simulated::{CutPolicy, Operation, SimulatedDisk, SimulatedRng};
 
 use crate::process::{Condition, Intent, Process, Role, Shared, hook};
-use crate::stage::{self, Scene, histories, number_of, read, value_bytes};
+use crate::stage::{self, Scene, histories, number_of, read, say, value_bytes};
 
 thread_local! {
     static OBSERVER: RefCell<Option<Rc<ByteContainer>>> = const { RefCell::new(None) };
@@ -316,5 +316,7 @@ fn nothing_is_lost_torn_or_resurrected_by_kills_and_power_cuts() {
         }
     }
     println!("{tally:?} in {:?}", begun.elapsed());
+    say("simulated power cuts, random", tally.cuts);
+    say("simulated kills, random", tally.kills);
     assert!(tally.cuts > 0 && tally.kills > 0);
 }

@@ -231,6 +231,8 @@ fn every_rule_is_needed_and_its_breach_is_seen() {
         }
     });
     let unseen = unseen.into_inner().unwrap();
+    stage::say("broken rules", rules.len() as u64);
+    stage::say("broken rules seen", (rules.len() - unseen.len()) as u64);
     assert!(unseen.is_empty(), "broken and not seen: {unseen:?}");
 }
 

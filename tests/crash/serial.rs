@@ -468,5 +468,7 @@ fn serial_runs_lose_nothing_either() {
         }
     }
     println!("{tally:?}");
+    stage::say("simulated power cuts, random", tally.cuts);
+    stage::say("simulated kills, random", tally.kills);
     assert!(tally.cuts > 0 && tally.kills > 0);
 }

@@ -20,6 +20,13 @@ const SESSIONS_TO_GROW: usize = 4;
 /// Lengths of values, over several extent classes and into blocks of their own.
 pub(crate) const LENGTHS: [usize; 9] = [40, 60, 200, 330, 700, 1200, 5000, 40_000, 20_000];
 
+/// A figure for the table in tests/README.md, past the capture of the test harness.
+pub(crate) fn say(what: &str, number: u64) {
+    use std::io::Write;
+    let line = format!("reached: {what} = {number}\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+}
+
 /// What is in the container when a run begins.
 pub(crate) struct Scene {
     pub(crate) name: &'static str,

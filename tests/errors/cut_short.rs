@@ -164,7 +164,8 @@ mod traced {
         let all = all.len();
         say(&format!(
             "\n| calls cut short by the kernel | run | taken up |\n|---:|---:|---:|\n\
-             | {all} | {runs} | {runs} |\nin {:?}\n",
+             | {all} | {runs} | {runs} |\nin {:?}\n\
+             reached: I/O errors of the release binary = {runs}\n",
             begun.elapsed()
         ));
         assert!(runs > 200, "{runs}");

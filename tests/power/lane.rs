@@ -34,8 +34,6 @@ const ROUNDS: u32 = 40;
 const FRESH_PER_JOB: u16 = 250;
 /// A key of the parent's own, which no process uses.
 const OWN_KEY: u16 = 999;
-/// Where the second copy of the static header lies.
-const HEADER_COPY: u64 = 61_440;
 /// A recovery raises the write epoch by this.
 const LEAP: u64 = 16;
 
@@ -325,35 +323,15 @@ impl Lane {
     /// nothing in its place, and another one can be made of it.
     fn finish_creation(&mut self) -> Result<bool, String> {
         let error = match ByteContainer::open_read_only(self.path(), Options::new()) {
-            Ok(container) if self.has_both_headers(&container) => return Ok(true),
-            // It works, but `check` misses the other header for ever.
-            Ok(_) => return self.make_anew(),
+            Ok(_) => return Ok(true),
             Err(error) => error,
         };
         match error.kind() {
             ErrorKind::NotAContainer(NotAContainer::Empty) => {}
+            ErrorKind::NotAContainer(NotAContainer::Unfinished) => self.tally.half_made += 1,
             ErrorKind::Io { source, .. } if source.kind() == NotFound => {}
-            // Begun and without a header: whoever asked for it has to remove it.
-            ErrorKind::NotAContainer(NotAContainer::NoHeader) => {
-                let refused = ByteContainer::create(self.path(), never());
-                if !refused.is_err_and(|error| matches!(error.kind(), ErrorKind::Exists)) {
-                    return Err("what is neither blank nor a container was taken".into());
-                }
-                return self.make_anew();
-            }
             _ => return Err(format!("a cut in creation left what does not open: {error}")),
         }
-        self.make()
-    }
-
-    fn has_both_headers(&self, container: &ByteContainer) -> bool {
-        let report = container.check().unwrap();
-        report.damage.iter().all(|finding| ![0, HEADER_COPY].contains(&finding.offset))
-    }
-
-    fn make_anew(&mut self) -> Result<bool, String> {
-        fs::remove_file(self.path()).unwrap();
-        self.tally.half_made += 1;
         self.make()
     }
 
