@@ -46,6 +46,9 @@ impl Writer<'_> {
             self.local().view_known = true;
             return Ok(());
         }
+        if !holds(Rule::MarkedLast) {
+            self.file.storage().mark();
+        }
         let view =
             self.file.storage().view().map_err(|source| Error::io("tell boots apart", source))?;
         let witness = view.map(|view| witness(&view));
@@ -117,7 +120,7 @@ impl Writer<'_> {
             synced_at_ms: self.file.storage().now_ms(),
             suspect: false,
             // Of this boot, it may be a syncer's that is alive in another view.
-            syncing: self.control.syncing && !rebooted && holds(Rule::MarkSurvivesRecovery),
+            syncing: self.control.syncing && !rebooted && holds(Rule::SyncingSurvivesRecovery),
             renew: false,
             ..self.control
         })?;

@@ -100,7 +100,8 @@ rules! {
     RecoverySyncs, 10, "Recovery syncs before it calls durable what it can read.";
     RecoveryRaisesSynced, 16, "Recovery ends by raising the synced epoch.";
     RecoveryRewritesDoubtful, 12, "Recovery rewrites what a failed sync left in doubt.";
-    MarkSurvivesRecovery, 12, "Recovery leaves the mark of a syncer of this boot.";
+    MarkedLast, 14, "The inode is marked when the recovery is done, not before.";
+    SyncingSurvivesRecovery, 12, "Recovery leaves `syncing` of this boot as it is.";
     RecoveryDropsSplit, 17, "Recovery drops a split that is not done.";
     HeaderLast, 20, "A container has its header when all else is durable.";
     LockForEachChange, 7, "Nothing is changed without the writer lock.";

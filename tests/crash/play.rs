@@ -230,6 +230,19 @@ impl Play {
         }
     }
 
+    /// Somebody wants to save and dies before its first write: nothing has happened,
+    /// and whoever comes next must notice as much as they would have.
+    fn die_before_writing(&self) {
+        let who = self.enter(Durability::Never);
+        let process = who.process;
+        self.disk.set_hook(Some(Arc::new(move |call: &Call| {
+            let writes = matches!(call.operation, Operation::Write { .. });
+            if call.process == process && writes { Verdict::Kill } else { Verdict::Proceed }
+        })));
+        who.container.save("never", b"1").unwrap_err();
+        self.disk.set_hook(None);
+    }
+
     /// Somebody does something and dies, at the latest when it begins to sync.
     pub(crate) fn die_syncing(&self, who: &Person, act: impl Fn(&Person)) {
         let process = who.process;
@@ -385,6 +398,7 @@ impl Play {
         for way in ways {
             self.branching(|| {
                 self.cut(&mut |line, images| way(line, images));
+                self.die_before_writing();
                 self.aftermath();
             });
         }

@@ -5,11 +5,14 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cloakroom::ByteContainer;
 use cloakroom::storage::LockName;
-use cloakroom::storage::simulated::{CutPolicy, Operation, SimulatedDisk, SimulatedRng};
+use cloakroom::storage::simulated::{
+    Call, CutPolicy, Operation, SimulatedDisk, SimulatedRng, Verdict,
+};
+use cloakroom::{ByteContainer, Durability, Options};
 
 use crate::process::{Condition, Intent, Process, Role, Shared, hook};
 use crate::stage::{self, Scene, histories, number_of, read, say, value_bytes};
@@ -165,11 +168,27 @@ impl Run<'_> {
         if self.rng.chance(1, 4) {
             check(&self.disk);
         }
+        if self.rng.chance(1, 3) {
+            self.die_early();
+        }
         self.processes = Vec::new();
         for _ in 0..PROCESSES {
             let process = self.spawn();
             self.processes.push(process);
         }
+    }
+
+    /// The first who comes after a cut dies before its first write.
+    fn die_early(&mut self) {
+        let process = self.disk.spawn();
+        self.disk.set_hook(Some(Arc::new(move |call: &Call| {
+            let writes = matches!(call.operation, Operation::Write { .. });
+            if call.process == process && writes { Verdict::Kill } else { Verdict::Proceed }
+        })));
+        let options = Options::new().durability(Durability::Never);
+        let opened = ByteContainer::open_on(Box::new(self.disk.open(process)), options);
+        opened.unwrap().save("early", b"1").unwrap_err();
+        self.disk.set_hook(Some(hook()));
     }
 
     fn read_after_cut(&self, synced: u64) {

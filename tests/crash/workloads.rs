@@ -135,7 +135,6 @@ pub(crate) fn live(
     let process = disk.spawn();
     if step == Step::Recover {
         disk.set_mount(process, Some(10 + nth as u64));
-        disk.forget_mark();
     }
     if let Some(call) = kill_at {
         disk.kill_at(process, call);

@@ -140,8 +140,10 @@ impl SimulatedDisk {
     }
 
     /// Sets through which mount a process sees the file; `None`: it cannot tell.
+    /// The mark of the inode is forgotten, so that views are compared.
     pub fn set_mount(&self, process: ProcessId, mount: Option<u64>) {
         self.change(process, |process| process.mount = mount);
+        self.state().world.forget_mark();
     }
 
     /// Whether a process can map the file. On at first.
@@ -158,11 +160,6 @@ impl SimulatedDisk {
     /// The process that holds a lock.
     pub fn holder(&self, lock: LockName) -> Option<ProcessId> {
         self.state().world.lock(lock).map(|holder| holder.process)
-    }
-
-    /// Lets the system forget the inode, and its mark with it.
-    pub fn forget_mark(&self) {
-        self.state().world.forget_mark();
     }
 
     /// Sets the inode number: a copy of a file has another one.

@@ -136,7 +136,7 @@ impl World {
 
     /// Whether the inode is marked. Now and then it was evicted meanwhile.
     pub(super) fn is_marked(&mut self) -> bool {
-        self.marked &= !self.rng.chance(1, 4);
+        self.marked &= !self.rng.chance(1, 16);
         self.marked
     }
 
