@@ -189,7 +189,8 @@ fn whatever_system_call_fails_the_tool_tells_and_the_container_is_sound() {
     let [told, absorbed, missed] = [told, absorbed, missed].map(AtomicUsize::into_inner);
     say(&format!(
         "\n| system calls that fail under strace | run | told | absorbed |\n|---:|---:|---:|---:|\n\
-         | {} | {} | {told} | {absorbed} |\nin {:?}\nreached: I/O errors of the release binary = {}\n",
+         | {} | {} | {told} | {absorbed} |\nin {:?}\n\
+         reached: I/O errors of the release binary = {}\n",
         all.len(),
         told + absorbed,
         begun.elapsed(),
