@@ -34,7 +34,8 @@
 //!     acquisition.
 //! 19. The file in use never shrinks, and no length is believed that the file
 //!     system does not confirm.
-//! 20. At least one of the two static headers is valid; they are never rewritten.
+//! 20. At least one of the two static headers is valid; they are never rewritten,
+//!     but with the bytes that they have, to complete an interrupted creation.
 //! 21. Opening arbitrary bytes: no panic, no undefined behaviour, no hang, memory
 //!     bounded; intact sessions stay readable.
 //! 22. The file's size stays bounded under endless overwriting and endless kills.
