@@ -9,7 +9,7 @@ use cloakroom::storage::MemoryStorage;
 use cloakroom::storage::simulated::{
     Call, CutPolicy, Operation, SimulatedDisk, SimulatedRng, Verdict,
 };
-use cloakroom::{ByteContainer, Durability, Options};
+use cloakroom::{ByteContainer, Durability, Options, Session};
 
 fn create(disk: &SimulatedDisk) -> ByteContainer {
     let storage = Box::new(disk.open(disk.spawn()));
@@ -258,27 +258,40 @@ fn a_load_that_falls_back_never_goes_back_in_time() {
         let old = before.iter().find(|(other, _)| *other == line);
         if line == entry { images - 1 } else { old.map_or(0, |(_, images)| images - 1) }
     });
-    let dead = disk.snapshot();
-    let reading = Options::new().map(cloakroom::MapPolicy::Never);
     let mut fell_back = false;
-    for call in 0..24 {
-        disk.restore(&dead);
-        let process = disk.spawn();
-        let storage = Box::new(disk.open(process));
-        let reader = ByteContainer::open_read_only_on(storage, reading.clone()).unwrap();
-        let (others, calls) = (disk.clone(), AtomicU32::new(0));
-        disk.set_hook(Some(Arc::new(move |made: &Call| {
-            if made.process == process && calls.fetch_add(1, Ordering::Relaxed) == call {
-                supersede(&others);
-            }
-            Verdict::Proceed
-        })));
-        let value = reader.load("x").unwrap().unwrap().value;
-        disk.set_hook(None);
+    for (call, loaded) in loads_with(&disk, supersede).into_iter().enumerate() {
+        let value = loaded.unwrap().unwrap().value;
         fell_back |= value == long(5);
         assert!(value.len() == 700, "{value:?} at call {call}");
     }
     assert!(fell_back);
+}
+
+/// Loads of "x" by a process that has just opened the file, with something done by
+/// others before its first call, its second, and so on; each from the same state.
+fn loads_with(
+    disk: &SimulatedDisk,
+    done: fn(&SimulatedDisk),
+) -> Vec<cloakroom::Result<Option<Session<Vec<u8>>>>> {
+    let dead = disk.snapshot();
+    let load = |call| {
+        disk.restore(&dead);
+        let process = disk.spawn();
+        let storage = Box::new(disk.open(process));
+        let reading = Options::new().map(cloakroom::MapPolicy::Never);
+        let reader = ByteContainer::open_read_only_on(storage, reading).unwrap();
+        let (others, calls) = (disk.clone(), AtomicU32::new(0));
+        disk.set_hook(Some(Arc::new(move |made: &Call| {
+            if made.process == process && calls.fetch_add(1, Ordering::Relaxed) == call {
+                done(&others);
+            }
+            Verdict::Proceed
+        })));
+        let loaded = reader.load("x");
+        disk.set_hook(None);
+        loaded
+    };
+    (0..24).map(load).collect()
 }
 
 /// A load looked at an entry whose only version a cut had taken; before it
@@ -297,22 +310,7 @@ fn a_load_of_what_a_cut_took_raises_no_false_alarm() {
     disk.power_cut_with(&mut |line, images| {
         if before.contains(&line) || index.contains(&line) { images - 1 } else { 0 }
     });
-    let dead = disk.snapshot();
-    let reading = Options::new().map(cloakroom::MapPolicy::Never);
-    for call in 0..24 {
-        disk.restore(&dead);
-        let process = disk.spawn();
-        let storage = Box::new(disk.open(process));
-        let reader = ByteContainer::open_read_only_on(storage, reading.clone()).unwrap();
-        let (others, calls) = (disk.clone(), AtomicU32::new(0));
-        disk.set_hook(Some(Arc::new(move |made: &Call| {
-            if made.process == process && calls.fetch_add(1, Ordering::Relaxed) == call {
-                settle(&others);
-            }
-            Verdict::Proceed
-        })));
-        let loaded = reader.load("x");
-        disk.set_hook(None);
+    for (call, loaded) in loads_with(&disk, settle).into_iter().enumerate() {
         assert!(matches!(loaded, Ok(None)), "{loaded:?} at call {call}");
     }
 }
