@@ -63,5 +63,7 @@ fn without_the_lock_a_violation_is_found() {
     let panic = panic.expect_err("nothing was found");
     let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
     println!("shuttle: without the lock: {text}");
-    assert!(text.contains(VIOLATION), "{text}");
+    // Either a reader is told what never was, or two writers at once lose the session
+    // that both update.
+    assert!(text.contains(VIOLATION) || text.contains("the common session"), "{text}");
 }

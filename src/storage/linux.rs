@@ -195,12 +195,16 @@ pub(super) fn holder_in(table: impl BufRead, device: u64, inode: u64) -> Option<
     holder
 }
 
+/// A uuid in text.
+#[cfg(target_os = "linux")]
+const BOOT_ID_LEN: usize = 36;
+
 /// The boot's number; None without /proc.
 #[cfg(target_os = "linux")]
 fn boot_id() -> Option<[u8; 16]> {
-    let mut text = [0; 64];
-    let len = File::open("/proc/sys/kernel/random/boot_id").ok()?.read(&mut text).ok()?;
-    parse_boot_id(text.get(..len)?)
+    let mut text = [0; BOOT_ID_LEN];
+    File::open("/proc/sys/kernel/random/boot_id").ok()?.read_exact(&mut text).ok()?;
+    parse_boot_id(&text)
 }
 
 /// Reads a uuid as the kernel prints it.
