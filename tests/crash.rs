@@ -14,6 +14,8 @@ mod exhaustive;
 mod history;
 #[path = "crash/inherited.rs"]
 mod inherited;
+#[path = "crash/making.rs"]
+mod making;
 #[path = "crash/play.rs"]
 mod play;
 #[path = "crash/plays.rs"]

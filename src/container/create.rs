@@ -39,7 +39,7 @@ pub(super) fn is_blank(storage: &dyn Storage) -> Result<bool> {
     while offset < len {
         let found = storage.read_at(&mut buffer, offset).map_err(reading)?;
         if found == 0 {
-            break;
+            return Err(reading(std::io::ErrorKind::UnexpectedEof.into()));
         }
         if buffer.iter().take(found).any(|byte| *byte != 0) {
             return Ok(false);
@@ -53,8 +53,12 @@ pub(super) fn is_blank(storage: &dyn Storage) -> Result<bool> {
 /// the headers. Under the writer lock nobody is still at it.
 pub(super) fn is_unfinished(storage: &dyn Storage) -> Result<bool> {
     let mut bytes = [0; HEADER_SIZE];
+    let len = storage.status().map_err(reading)?.len;
     for offset in [place::HEADER, place::HEADER_COPY] {
         let found = storage.read_at(&mut bytes, offset).map_err(reading)?;
+        if found < HEADER_SIZE && offset + HEADER_SIZE as u64 <= len {
+            return Err(reading(std::io::ErrorKind::UnexpectedEof.into()));
+        }
         let torn_or_none =
             matches!(Header::decode(&bytes), Err(Unusable::NotAContainer | Unusable::Damaged));
         if found == HEADER_SIZE && !torn_or_none {
@@ -68,6 +72,8 @@ pub(super) fn is_unfinished(storage: &dyn Storage) -> Result<bool> {
 /// Makes a container of a file that is blank or unfinished. The caller holds the
 /// writer lock.
 pub(super) fn initialise(storage: &dyn Storage) -> Result<()> {
+    // Of a container that was here before.
+    storage.unmark();
     let header = new_header(storage)?;
     let len = storage.status().map_err(reading)?.len;
     let end = 2 * BLOCK_SIZE;

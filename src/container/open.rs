@@ -97,14 +97,10 @@ impl ByteContainer {
 fn open(path: &Path, options: Options) -> Result<OpenFile> {
     let storage =
         FileStorage::open(path, Access::ReadWrite).map_err(|error| refused("open", error))?;
-    // Whoever marked it had asked for the file system and compared views; and the
-    // inode stays in memory while it is open here.
-    let marked = storage.is_marked();
-    let network = if marked { None } else { network(&storage)? };
+    // Whoever marked it had asked, too.
+    let network = if storage.is_marked() { None } else { network(&storage)? };
     let path = storage.path().to_path_buf();
-    let file = OpenFile::new(Box::new(storage), options, Some(path), network)?;
-    file.local().view_known = marked;
-    Ok(file)
+    OpenFile::new(Box::new(storage), options, Some(path), network)
 }
 
 /// Opens the container at `path` for reading.
@@ -128,9 +124,8 @@ fn create(path: &Path, options: Options) -> Result<OpenFile> {
     }
     let made = (origin == Origin::Made).then_some(path);
     create_in(&storage, &options, made)?;
-    if origin == Origin::Made {
-        storage.sync_name().map_err(|source| Error::io("sync the directory", source))?;
-    }
+    // Whoever made the name may not have come so far.
+    storage.sync_name().map_err(|source| Error::io("sync the directory", source))?;
     let path = storage.path().to_path_buf();
     OpenFile::new(Box::new(storage), options, Some(path), None)
 }

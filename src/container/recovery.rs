@@ -14,8 +14,8 @@
 //! 1. write epoch += 16, and in the same store generation and recovered epoch :=
 //!    that epoch. Every epoch on the disk is below it (a syncer stops bumping at
 //!    a lead of 8, so none is more than 16 ahead of a control line that the cut
-//!    left). The line that says that a container is being made goes, if a cut or a
-//!    kill left it. Cut or kill after this: write - synced > 8 says that recovery is
+//!    left). Where a cut or a kill left the making line, both headers are written;
+//!    the line itself goes after step 2. Cut or kill after this: write - synced > 8 says that recovery is
 //!    unfinished, whoever locks next begins again and leaps again.
 //! 2. fdatasync: all that was readable is on the disk now, so step 4 may call it
 //!    durable. Where a sync of this boot failed or died, everything is rewritten
@@ -39,9 +39,8 @@ use crate::storage::View;
 impl Writer<'_> {
     pub(super) fn recover_if_needed(&mut self) -> Result<()> {
         let unfinished = self.control.recovery_unfinished() && holds(Rule::UnfinishedRecoveryFirst);
-        let unchanged = self.local_ref().view_known
-            || self.file.storage().is_marked()
-            || !holds(Rule::WitnessNoticesCuts);
+        let unchanged =
+            self.local_ref().view_known || self.is_marked() || !holds(Rule::WitnessNoticesCuts);
         if unchanged && !unfinished {
             self.local().view_known = true;
             return Ok(());
@@ -62,7 +61,7 @@ impl Writer<'_> {
     }
 
     fn recover(&mut self, witness: Option<(u64, u64)>) -> Result<()> {
-        let rebooted = witness.is_some_and(|(boot, _)| boot != self.views().boot);
+        let rebooted = witness.is_some_and(|(boot, _)| self.has_rebooted(boot));
         let leap = if holds(Rule::EpochsLeap) { RECOVERY_LEAP } else { 1 };
         let epoch = self.control.write_epoch + leap;
         // After a reboot nothing is left in any cache that a sync could have
@@ -97,8 +96,12 @@ impl Writer<'_> {
             self.pass = Pass::begin(epoch, self.pass.blocks);
             self.local().spares.forget();
         }
-        if self.line(place::MAKING)? != NEVER {
-            self.finish_making()?;
+        let making = self.line(place::MAKING)? != NEVER;
+        if making {
+            // The making line goes when they are on the disk.
+            let header = self.file.header.encode();
+            self.write(&header, place::HEADER)?;
+            self.write(&header, place::HEADER_COPY)?;
         }
         if doubtful && holds(Rule::RecoveryRewritesDoubtful) {
             self.rewrite_everything()?;
@@ -108,6 +111,9 @@ impl Writer<'_> {
         {
             self.note_failed_sync()?;
             return Err(super::writer::failed("sync", source));
+        }
+        if making {
+            self.write(&NEVER, place::MAKING)?;
         }
         if self.root.phase != Phase::Whole && holds(Rule::RecoveryDropsSplit) {
             self.set_root(Root { batch: 0, phase: Phase::Whole, epoch: 0, ..self.root })?;
@@ -132,13 +138,21 @@ impl Writer<'_> {
 }
 
 impl Writer<'_> {
-    /// What a kill or a cut left to do when the container was made: one of the
-    /// headers may be missing.
-    fn finish_making(&mut self) -> Result<()> {
-        let header = self.file.header.encode();
-        self.write(&header, place::HEADER)?;
-        self.write(&header, place::HEADER_COPY)?;
-        self.write(&NEVER, place::MAKING)
+    /// Whether the inode is marked and the container in it has been synced since the
+    /// system was started. One that was not is another that was copied over the
+    /// marked one: whoever marks has recovered or seen somebody who had.
+    fn is_marked(&self) -> bool {
+        let storage = self.file.storage();
+        storage.is_marked() && self.control.synced_at_ms >= storage.booted_ms()
+    }
+
+    /// Whether the system was started since the views were entered. Another boot id
+    /// alone does not say so: containers of a system give their processes others.
+    fn has_rebooted(&self, boot: u64) -> bool {
+        let before = self.views().boot;
+        before != 0
+            && before != boot
+            && self.control.synced_at_ms <= self.file.storage().booted_ms()
     }
 }
 

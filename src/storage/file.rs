@@ -119,6 +119,9 @@ pub struct FileStorage {
     identity: linux::Identity,
     /// Its length when it was opened.
     first_len: u64,
+    /// Nobody may open it who may not write to it. Before Linux 6.13 a descriptor
+    /// for reading was enough to set the hint that marks are made of.
+    trusts_marks: bool,
     /// The file size limit as last asked for; 0 before that.
     size_limit: AtomicU64,
 }
@@ -225,6 +228,7 @@ impl FileStorage {
             flags,
             identity: facts.identity,
             first_len: facts.status.len,
+            trusts_marks: facts.mode >> 1 & 0o022 & !facts.mode == 0,
             size_limit: AtomicU64::new(0),
         }
     }
@@ -350,12 +354,25 @@ impl Storage for FileStorage {
     }
 
     fn is_marked(&self) -> bool {
-        sys::write_hint(&self.file) == Some(MARK)
+        self.trusts_marks && sys::write_hint(&self.file) == Some(MARK)
     }
 
     fn mark(&self) {
-        // Only the file's owner may. If it fails, the next one compares views.
-        let _ = sys::set_write_hint(&self.file, MARK);
+        // Whoever sees a mark does not ask for the kind of file system again. Only the
+        // file's owner may set it; if it fails, the next one compares views.
+        if matches!(self.network_file_system(), Ok(None)) {
+            let _ = sys::set_write_hint(&self.file, MARK);
+        }
+    }
+
+    fn unmark(&self) {
+        if sys::write_hint(&self.file) == Some(MARK) {
+            let _ = sys::set_write_hint(&self.file, 0);
+        }
+    }
+
+    fn booted_ms(&self) -> u64 {
+        linux::running_ms().map_or(0, |running_ms| wall_clock_ms().saturating_sub(running_ms))
     }
 
     fn abandon(&self) {

@@ -157,6 +157,15 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// container knows of every loss so far. It may have no effect.
     fn mark(&self) {}
 
+    /// Takes the mark away, if there is one.
+    fn unmark(&self) {}
+
+    /// When the system was started, by the wall clock of now: milliseconds since
+    /// 1970. 0 where that cannot be told.
+    fn booted_ms(&self) -> u64 {
+        0
+    }
+
     /// The calling process's id: differs after a fork.
     fn process_id(&self) -> u32;
 

@@ -181,6 +181,17 @@ impl Storage for SimulatedStorage {
         }
     }
 
+    fn unmark(&self) {
+        if let Ok(mut state) = self.disk.living(self.process) {
+            state.world.forget_mark();
+        }
+    }
+
+    fn booted_ms(&self) -> u64 {
+        let world = &self.disk.state().world;
+        u64::try_from(world.wall.saturating_sub(world.uptime).as_millis()).unwrap_or(u64::MAX)
+    }
+
     fn process_id(&self) -> u32 {
         let mut state = self.disk.state();
         state.world.process(self.process).map_or(self.opened_as, |process| process.pid)
