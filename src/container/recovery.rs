@@ -15,8 +15,9 @@
 //!    that epoch. Every epoch on the disk is below it (a syncer stops bumping at
 //!    a lead of 8, so none is more than 16 ahead of a control line that the cut
 //!    left). Where a cut or a kill left the making line, both headers are written;
-//!    the line itself goes after step 2. Cut or kill after this: write - synced > 8 says that recovery is
-//!    unfinished, whoever locks next begins again and leaps again.
+//!    the line itself goes after step 2. Cut or kill after this: write - synced > 8
+//!    says that recovery is unfinished, whoever locks next begins again and leaps
+//!    again.
 //! 2. fdatasync: all that was readable is on the disk now, so step 4 may call it
 //!    durable. Where a sync of this boot failed or died, everything is rewritten
 //!    first, since a second fdatasync would succeed without having written it.
