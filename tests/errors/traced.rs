@@ -55,7 +55,7 @@ fn ways(call: &str) -> &'static [&'static str] {
         "open" | "openat" => &["error=EIO", "error=EINTR", "error=EMFILE", "error=ENFILE"],
         "fstat" | "newfstatat" | "fstatfs" | "statx" => &["error=EIO", "error=EINTR"],
         "getrandom" => &["error=EINTR", "retval=1"],
-        "fadvise64" | "prlimit64" | "close" => &["error=EIO"],
+        "fadvise64" | "close" => &["error=EIO"],
         "write" => &["error=EIO", "error=ENOSPC"],
         _ => &[],
     }
