@@ -71,7 +71,7 @@ impl Library {
         // SAFETY: `name` is a C string that outlives the call.
         let handle = unsafe { (self.open)(name.as_ptr(), chains, 0, flags, 0o600) };
         match NonNull::new(handle) {
-            Some(handle) => Ok(Tdb { library: self, handle }),
+            Some(handle) => Ok(Tdb { calls: self, handle }),
             None => Err(io::Error::last_os_error()),
         }
     }
@@ -89,7 +89,7 @@ unsafe fn symbol<F: Copy>(library: NonNull<c_void>, name: &CStr) -> Option<F> {
 
 /// An open tdb file.
 pub(crate) struct Tdb {
-    library: Library,
+    calls: Library,
     handle: NonNull<c_void>,
 }
 
@@ -97,7 +97,7 @@ impl Tdb {
     /// A copy of the value as tdb made it.
     pub(crate) fn fetch(&self, id: &[u8]) -> Option<Fetched> {
         // SAFETY: the handle is open, and the call only reads `id`.
-        let found = unsafe { (self.library.fetch)(self.handle.as_ptr(), Data::of(id)) };
+        let found = unsafe { (self.calls.fetch)(self.handle.as_ptr(), Data::of(id)) };
         let pointer = NonNull::new(found.pointer)?;
         Some(Fetched { pointer, len: found.len })
     }
@@ -106,7 +106,7 @@ impl Tdb {
         const REPLACE: c_int = 1;
         let (id, value) = (Data::of(id), Data::of(value));
         // SAFETY: the handle is open, and the call only reads `id` and `value`.
-        match unsafe { (self.library.store)(self.handle.as_ptr(), id, value, REPLACE) } {
+        match unsafe { (self.calls.store)(self.handle.as_ptr(), id, value, REPLACE) } {
             0 => Ok(()),
             _ => Err(io::Error::other("tdb_store failed")),
         }
@@ -116,7 +116,7 @@ impl Tdb {
 impl Drop for Tdb {
     fn drop(&mut self) {
         // SAFETY: the handle is open and not used again.
-        unsafe { (self.library.close)(self.handle.as_ptr()) };
+        unsafe { (self.calls.close)(self.handle.as_ptr()) };
     }
 }
 

@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::block::{BlockHead, Use};
 use crate::format::class::Classes;
 use crate::format::control::{Control, Pass, Phase, Root, Stage};
-use crate::format::header::{HEADER_SIZE, Header, Unusable};
+use crate::format::header::{HEADER_SIZE, Header};
 use crate::format::segment::{REACH, Reach, TALLY, Tally};
 use crate::format::tables::encode_table_entry;
 use crate::format::{BLOCK_SIZE, LINE_SIZE, MAKING, NEVER, PAGE_SIZE, place};
@@ -59,9 +59,7 @@ pub(super) fn is_unfinished(storage: &dyn Storage) -> Result<bool> {
         if found < HEADER_SIZE && offset + HEADER_SIZE as u64 <= len {
             return Err(reading(std::io::ErrorKind::UnexpectedEof.into()));
         }
-        let torn_or_none =
-            matches!(Header::decode(&bytes), Err(Unusable::NotAContainer | Unusable::Damaged));
-        if found == HEADER_SIZE && !torn_or_none {
+        if found == HEADER_SIZE && Header::is_whole(&bytes) {
             return Ok(false);
         }
     }

@@ -59,13 +59,16 @@ impl TableCache {
         (recent >> 32 == u64::from(number) && block != 0).then_some(block)
     }
 
-    fn set(&self, number: u32, block: u32, lives_long: bool) {
-        if lives_long {
-            let far = self.far.get_or_init(|| (0..FAR_LEN).map(|_| AtomicU32::new(0)).collect());
-            if let Some(place) = far.get(number as usize) {
-                return place.store(block, Ordering::Relaxed);
-            }
+    /// For a handle that has proved to live long.
+    fn set_far(&self, number: u32, block: u32) {
+        let far = self.far.get_or_init(|| (0..FAR_LEN).map(|_| AtomicU32::new(0)).collect());
+        match far.get(number as usize) {
+            Some(place) => place.store(block, Ordering::Relaxed),
+            None => self.set(number, block),
         }
+    }
+
+    fn set(&self, number: u32, block: u32) {
         if let Some(place) = self.recent.get(number as usize % RECENT_LEN) {
             place.store(u64::from(number) << 32 | u64::from(block), Ordering::Relaxed);
         }
@@ -115,7 +118,11 @@ impl Index {
         }
         let block = self.read_table(number)?;
         if number < root.segments {
-            self.table.set(number, block, self.source.is_mapped());
+            if self.source.is_mapped() {
+                self.table.set_far(number, block);
+            } else {
+                self.table.set(number, block);
+            }
         }
         Ok(u64::from(block) * BLOCK_SIZE)
     }

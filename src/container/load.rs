@@ -95,7 +95,8 @@ impl OpenFile {
             // What was durable has no older version in its place: it is damaged.
             let durable = unchanged && self.newest_is_durable(&entry)?;
             let patient = unchanged || !holds(Rule::FallBackOnlyUnchanged);
-            let look = self.look(&entry, patient && !durable, wanted, value)?;
+            let tried = if patient && !durable { entry.words().len() } else { 1 };
+            let look = self.look(&entry, tried, wanted, value)?;
             // Unchanged once more, after other words were tried and epochs compared?
             // Else the entry was superseded meanwhile, and what was seen of it, of its
             // records and of the control line do not belong together.
@@ -126,18 +127,16 @@ impl OpenFile {
         Ok(self.control_line()?.newest_is_durable(entry))
     }
 
-    /// Tries the newest version, or all of them.
+    /// Tries so many versions, the newest first.
     #[inline]
     fn look(
         &self,
         entry: &Entry,
-        all: bool,
+        tried: usize,
         wanted: Wanted<'_>,
         value: &mut Vec<u8>,
     ) -> Result<Look> {
-        let words = entry.words();
-        let tried = if all { words.len() } else { 1 };
-        for (number, word) in words.into_iter().take(tried).enumerate() {
+        for (number, word) in entry.words().into_iter().take(tried).enumerate() {
             match word.named() {
                 Named::Nothing => {}
                 Named::Tombstone => return Ok(Look::Absent(word)),

@@ -51,10 +51,11 @@ impl OpenFile {
     pub(crate) fn sync_until(&self, epoch: u64) -> Result<()> {
         let mut patience = Patience::for_sync(self.options.lock_deadline);
         let mut synced = 0;
-        for look in 0_u32.. {
+        let mut looks = 0_u32;
+        loop {
             let control = self.control_line()?;
             if control.is_durable(epoch) {
-                break;
+                return Ok(());
             }
             if control.synced_epoch != synced {
                 // Others make progress: that is no reason to lose patience.
@@ -63,16 +64,16 @@ impl OpenFile {
             }
             // Where somebody seems to be at it, looking is cheaper than asking for
             // the lock; but they may be dead.
-            let asks = !control.syncing || look.is_multiple_of(LOOKS_PER_QUESTION);
+            let asks = !control.syncing || looks.is_multiple_of(LOOKS_PER_QUESTION);
+            looks = looks.wrapping_add(1);
             match if asks { self.try_sync()? } else { Tried::Taken } {
                 Tried::Synced => {}
-                Tried::Replaced => break,
+                Tried::Replaced => return Ok(()),
                 Tried::Taken => patience
                     .pause(self.storage())
                     .map_err(|waited_ms| ErrorKind::Busy { holder: None, waited_ms })?,
             }
         }
-        Ok(())
     }
 
     /// Lets go of the writer lock and returns when what `writer` has done is

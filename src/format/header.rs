@@ -77,8 +77,7 @@ impl Header {
         if field::MAGIC.slice(bytes) != Some(&MAGIC) {
             return Err(Unusable::NotAContainer);
         }
-        let covered = bytes.get(..field::CHECK.offset).unwrap_or(bytes);
-        if field::CHECK.get32(bytes) != plain(covered) {
+        if !Header::is_whole(bytes) {
             return Err(Unusable::Damaged);
         }
         if field::VERSION.get32(bytes) != VERSION {
@@ -88,6 +87,12 @@ impl Header {
             return Err(Unusable::Features(field::INCOMPATIBLE.get32(bytes)));
         }
         Header::decode_current(bytes).ok_or(Unusable::Damaged)
+    }
+
+    /// Whether magic and checksum are right: somebody's header, of whatever version.
+    pub(crate) fn is_whole(bytes: &[u8; HEADER_SIZE]) -> bool {
+        let covered = bytes.get(..field::CHECK.offset).unwrap_or(bytes);
+        field::MAGIC.slice(bytes) == Some(&MAGIC) && field::CHECK.get32(bytes) == plain(covered)
     }
 
     fn decode_current(bytes: &[u8; HEADER_SIZE]) -> Option<Header> {

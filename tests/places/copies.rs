@@ -1,12 +1,13 @@
 //! The file is copied while it is written to, and an old copy comes back.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use cloakroom::{ByteContainer, ErrorKind};
+use tempfile::TempDir;
 
 use crate::mount::Mount;
 use crate::{assert_sound, bytes, not_run, quick, value};
@@ -96,8 +97,15 @@ fn a_clone_made_while_others_write_has_all_that_nobody_changed() {
     }
 }
 
-#[test]
-fn a_backup_that_is_renamed_into_place_is_what_all_handles_go_on_with() {
+/// A container in use, and a backup of it.
+struct Backed {
+    directory: TempDir,
+    path: PathBuf,
+    backup: PathBuf,
+    container: ByteContainer,
+}
+
+fn backed_up() -> Backed {
     let directory = tempfile::tempdir().unwrap();
     let (path, backup) = (directory.path().join("room"), directory.path().join("backup"));
     let container = ByteContainer::create(&path, quick()).unwrap();
@@ -105,6 +113,12 @@ fn a_backup_that_is_renamed_into_place_is_what_all_handles_go_on_with() {
         container.save(number.to_le_bytes(), &bytes(number, 500)).unwrap();
     }
     fs::copy(&path, &backup).unwrap();
+    Backed { directory, path, backup, container }
+}
+
+#[test]
+fn a_backup_that_is_renamed_into_place_is_what_all_handles_go_on_with() {
+    let Backed { directory: _directory, path, backup, container } = backed_up();
     // Much happens afterwards, and the handle knows space that is free since.
     for number in 0..QUIET {
         container.save(number.to_le_bytes(), &bytes(number + 1, 500)).unwrap();
@@ -125,13 +139,7 @@ fn a_backup_that_is_renamed_into_place_is_what_all_handles_go_on_with() {
 
 #[test]
 fn a_backup_that_is_copied_back_while_nobody_has_the_file_open_is_as_it_was() {
-    let directory = tempfile::tempdir().unwrap();
-    let (path, backup) = (directory.path().join("room"), directory.path().join("backup"));
-    let container = ByteContainer::create(&path, quick()).unwrap();
-    for number in 0..QUIET {
-        container.save(number.to_le_bytes(), &bytes(number, 500)).unwrap();
-    }
-    fs::copy(&path, &backup).unwrap();
+    let Backed { directory: _directory, path, backup, container } = backed_up();
     for number in 0..QUIET {
         container.save(number.to_le_bytes(), &bytes(number, 900)).unwrap();
     }

@@ -118,14 +118,14 @@ impl Fixture {
         finish(Command::new(TOOL).args(arguments.iter().map(path)), input)
     }
 
-    fn library(&self) -> ByteContainer {
+    fn opened(&self) -> ByteContainer {
         let options = Options::new().durability(Durability::Never);
         ByteContainer::open(&self.file, options).unwrap()
     }
 
     /// Ids, values and times that are hard to print and to give back.
     fn fill_with_oddities(&self) -> usize {
-        let container = self.library();
+        let container = self.opened();
         let long = [b'x'; 255];
         let ids: [&[u8]; 9] = [
             b"plain",

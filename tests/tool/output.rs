@@ -42,7 +42,7 @@ fn hostile_names_and_values_cannot_reach_the_terminal() {
 fn what_is_escaped_still_means_the_same() {
     let f = Fixture::new();
     let value = "{\"\u{9b}\": [\"\u{202e}\\\"\u{7f}\",\t1,\r\n2]}";
-    f.library().save("a", value.as_bytes()).unwrap();
+    f.opened().save("a", value.as_bytes()).unwrap();
     let meant: Value = serde_json::from_str(value).unwrap();
     let got = f.run(&["get", "FILE", "a"]).done().out;
     assert_eq!(got, "{\"\\u009b\": [\"\\u202e\\\"\\u007f\", 1,\n2]}\n");
@@ -53,7 +53,7 @@ fn what_is_escaped_still_means_the_same() {
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
     let f = Fixture::new();
-    let container = f.library();
+    let container = f.opened();
     for number in 0..5000 {
         container.save(format!("session {number}"), &[b'1'; 100]).unwrap();
     }

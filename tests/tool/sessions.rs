@@ -18,14 +18,14 @@ fn what_was_put_is_got_back() {
     assert_eq!(f.run(&["get", "FILE", "a"]).done().out, "-4.5\n");
     f.run(&["put", "--hex", "FILE", "00fF", "null"]).done();
     assert_eq!(f.run(&["get", "FILE", "00ff", "--hex"]).done().out, "null\n");
-    assert_eq!(f.library().load([0, 255]).unwrap().unwrap().value, b"null");
+    assert_eq!(f.opened().load([0, 255]).unwrap().unwrap().value, b"null");
 }
 
 #[test]
 fn put_and_get_with_json_tell_version_and_times() {
     let f = Fixture::new();
     let put = f.run(&["put", "FILE", "a", "[1, 2]", "--json"]).done().object();
-    let session = f.library().load("a").unwrap().unwrap();
+    let session = f.opened().load("a").unwrap().unwrap();
     let version = session.version.to_string();
     assert_eq!(put, json!({"id": "a", "version": version}));
     let got = f.run(&["--json", "get", "FILE", "a"]).done();
@@ -65,8 +65,8 @@ fn what_is_not_there_is_exit_code_1() {
     assert_eq!((get.code, get.out.as_str()), (Some(1), ""));
     assert_eq!(get.err, "{\"error\":\"not found: a\"}\n");
 
-    f.library().save("old", b"1").unwrap();
-    f.library().touch("old", Some(1)).unwrap();
+    f.opened().save("old", b"1").unwrap();
+    f.opened().touch("old", Some(1)).unwrap();
     assert_eq!(f.run(&["get", "FILE", "old"]).code, Some(1));
 }
 
@@ -101,7 +101,7 @@ fn ls_shows_a_line_for_each_session() {
     let f = Fixture::new();
     let times =
         Times { created_ms: 0, saved_ms: 951_782_400_000, deadline_ms: Some((1 << 48) - 1) };
-    let version = f.library().restore("a \u{1b}", b"[1, 2]", times).unwrap();
+    let version = f.opened().restore("a \u{1b}", b"[1, 2]", times).unwrap();
     let table = f.run(&["ls", "FILE"]).done().out;
     let lines: Vec<&str> = table.lines().collect();
     let heads: Vec<&str> = lines[0].split_whitespace().collect();

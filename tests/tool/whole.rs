@@ -32,7 +32,7 @@ fn a_dump_restored_into_a_new_container_gives_the_same_dump() {
 fn a_dump_says_what_the_library_knows() {
     let f = Fixture::new();
     f.fill_with_oddities();
-    let container = f.library();
+    let container = f.opened();
     for line in f.run(&["dump", "FILE"]).done().raw_objects() {
         let id = match line.get("id") {
             Some(id) => serde_json::from_str::<String>(id).unwrap().into_bytes(),
@@ -59,14 +59,14 @@ fn bytes_of(digits: &str) -> Vec<u8> {
 fn the_largest_value_can_be_dumped_and_restored_however_long_its_line_gets() {
     let f = Fixture::new();
     let value = format!("\"{}\"", "\u{7f}".repeat((4 << 20) - 2));
-    f.library().save("a", value.as_bytes()).unwrap();
-    f.library().save("b", &vec![0xff; 4 << 20]).unwrap();
+    f.opened().save("a", value.as_bytes()).unwrap();
+    f.opened().save("b", &vec![0xff; 4 << 20]).unwrap();
     let dump = f.run(&["dump", "FILE"]).done().out;
     let copy = Fixture::new();
     let restored = copy.run_with(&["restore", "FILE", "--json"], dump.as_bytes());
     assert_eq!(restored.done().object(), json!({"restored": 2}));
-    assert_eq!(copy.library().load("a").unwrap().unwrap().value, value.as_bytes());
-    assert_eq!(copy.library().load("b").unwrap().unwrap().value, vec![0xff; 4 << 20]);
+    assert_eq!(copy.opened().load("a").unwrap().unwrap().value, value.as_bytes());
+    assert_eq!(copy.opened().load("b").unwrap().unwrap().value, vec![0xff; 4 << 20]);
 }
 
 #[test]
