@@ -1,12 +1,10 @@
 # The words of this project; `make` alone lists them.
 
 FUZZ_SECONDS ?= 30
-SOAK_SECONDS ?= 600
 POWER_CUTS ?= 2000
-SOAK_POWER_CUTS ?= 20000
 KILLS ?= 5000
-SOAK_KILLS ?= 100000
-FUZZ_TARGETS ?= open_bytes operations crashes tool
+KILL_STRIDE ?= 29
+FUZZ_TARGETS ?= operations tampered crashes dump restore open_bytes
 # The targets reach no unsafe code: without AddressSanitizer they run several times as
 # fast. FUZZ_SANITIZER=address turns it on.
 FUZZ_SANITIZER ?= none
@@ -24,7 +22,7 @@ help:
 	@echo "make miri    the core under an interpreter, on three kinds of machine"
 	@echo "make sanitize  the tests under AddressSanitizer and ThreadSanitizer"
 	@echo "make models  the lock-free reader under loom and shuttle"
-	@echo "make soak    the crash simulation for SOAK_SECONDS=$(SOAK_SECONDS), more of all"
+	@echo "make soak    what make prove does, for more than an hour"
 	@echo "make setup   only installs what 'make test' needs"
 
 # The web tests run lighttpd with a configuration of their own; strace lets system
@@ -61,7 +59,7 @@ power: setup
 	CLOAKROOM_POWER_CUTS=$(POWER_CUTS) cargo test --release --test power
 
 kills:
-	CLOAKROOM_KILLS=$(KILLS) CLOAKROOM_KILL_CALLS=1 CLOAKROOM_KILL_STRIDE=29 \
+	CLOAKROOM_KILLS=$(KILLS) CLOAKROOM_KILL_CALLS=1 CLOAKROOM_KILL_STRIDE=$(KILL_STRIDE) \
 	    cargo test --release --test kills
 
 lint:
@@ -82,17 +80,19 @@ fuzz: $(FUZZ_TARGETS:%=fuzz-%)
 fuzz-%:
 	@cargo fuzz --version || cargo install --locked cargo-fuzz
 	@mkdir -p fuzz/corpus/$*
-	env -u MAKEFLAGS cargo +nightly fuzz run -s $(FUZZ_SANITIZER) $* \
+	env -u MAKEFLAGS cargo +nightly fuzz run -s $(FUZZ_SANITIZER) --no-trace-compares $* \
 	    fuzz/corpus/$* fuzz/seeds/$* -- -max_total_time=$(FUZZ_SECONDS) \
 	    -len_control=0 -max_len=400 -timeout=60 -rss_limit_mb=2048 -print_final_stats=1 \
 	    2>&1 | awk '/stat::number_of_executed/ { n = $$2 } \
 	    /^SUMMARY:|ERROR:|panicked/ { bad = 1 } { print } \
-	    END { print "reached: fuzz executions = " n; exit bad || n == "" }'
+	    END { print "reached: fuzz executions = " n; \
+	    print "reached: executions of $* = " n; exit bad || n == "" }'
 
 # Makes the kept inputs of a target as few as reach the same code.
 minimise-%:
 	mkdir -p fuzz/corpus/$* fuzz/minimal/$*
-	cargo +nightly fuzz run -s none $* fuzz/minimal/$* fuzz/seeds/$* fuzz/corpus/$* -- -set_cover_merge=1
+	cargo +nightly fuzz run -s none --no-trace-compares $* \
+	    fuzz/minimal/$* fuzz/seeds/$* fuzz/corpus/$* -- -set_cover_merge=1 -use_counters=0
 	rm -r fuzz/seeds/$* && mv fuzz/minimal/$* fuzz/seeds/$*
 
 # Prints the executions and schedules of each scene. CLOAKROOM_MODELS_LONG=1 goes
@@ -107,9 +107,5 @@ miri:
 sanitize:
 	scripts/sanitize
 
-soak:
-	CLOAKROOM_SOAK_SECONDS=$(SOAK_SECONDS) cargo test --release --test crash
-	CLOAKROOM_POWER_CUTS=$(SOAK_POWER_CUTS) cargo test --release --test power
-	CLOAKROOM_KILLS=$(SOAK_KILLS) CLOAKROOM_KILL_CALLS=1 CLOAKROOM_KILL_STRIDE=2 \
-	    cargo test --release --test kills
-	CLOAKROOM_SOAK_SECONDS=$(SOAK_SECONDS) cargo test --release --test errors
+soak: setup
+	scripts/prove --soak $(PROVE)

@@ -7,6 +7,7 @@
 #![no_main]
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
@@ -54,6 +55,8 @@ enum Deadline {
 
 type Id = (u8, u16);
 
+const OPERATIONS_MAX: usize = 40;
+
 struct Run {
     storage: MemoryStorage,
     handles: Vec<ByteContainer>,
@@ -61,12 +64,53 @@ struct Run {
     stale: Option<Version>,
 }
 
-fuzz_target!(|operations: Vec<Operation>| {
-    let storage = MemoryStorage::new();
-    let container = ByteContainer::create_on(Box::new(storage.share()), Options::new());
-    let mut run =
-        Run { storage, handles: vec![container.unwrap()], model: HashMap::new(), stale: None };
-    for operation in operations {
+/// A container to begin with, made once, and what is in it.
+struct Start {
+    bytes: Vec<u8>,
+    model: HashMap<Id, (Vec<u8>, Version)>,
+}
+
+/// So many sessions are one step before the index grows.
+const CROWD: u16 = 600;
+
+impl Start {
+    fn of(crowded: bool) -> &'static Start {
+        static STARTS: [OnceLock<Start>; 2] = [const { OnceLock::new() }; 2];
+        STARTS[usize::from(crowded)].get_or_init(|| Start::new(if crowded { CROWD } else { 0 }))
+    }
+
+    fn new(sessions: u16) -> Start {
+        let storage = MemoryStorage::new();
+        let container = ByteContainer::create_on(Box::new(storage.share()), Options::new());
+        let container = container.unwrap();
+        let mut model = HashMap::new();
+        for number in 0..sessions {
+            let (id, saved) = ((0, number + 1), vec![0; 9]);
+            let version = container.save(key(id), &saved).unwrap();
+            model.insert(id, (saved, version));
+        }
+        drop(container);
+        Start { bytes: storage.to_bytes(), model }
+    }
+
+    fn run(&self) -> Run {
+        let storage = MemoryStorage::from_bytes(self.bytes.clone());
+        let handle = ByteContainer::open_on(Box::new(storage.share()), Options::new());
+        let model = self.model.clone();
+        Run { storage, handles: vec![handle.unwrap()], model, stale: None }
+    }
+}
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    /// Most of the time the container is empty, which is faster.
+    start: u8,
+    operations: Vec<Operation>,
+}
+
+fuzz_target!(|input: Input| {
+    let mut run = Start::of(input.start.is_multiple_of(16)).run();
+    for operation in input.operations.into_iter().take(OPERATIONS_MAX) {
         run.step(operation);
     }
     run.storage.set_limit(None);
@@ -85,12 +129,12 @@ impl Run {
             Operation::Save(id, len) => self.save((id, 0), usize::from(len)),
             Operation::SaveLarge(id, len) => self.save((id, 0), len as usize % (1 << 18)),
             Operation::SaveMany(count) => {
-                for number in 0..u16::from(count) * 4 {
+                for number in 0..u16::from(count) {
                     self.save((count, number + 1), usize::from(number % 64));
                 }
             }
             Operation::RemoveMany(count) => {
-                for number in 0..u16::from(count) * 4 {
+                for number in 0..u16::from(count) {
                     self.remove((count, number + 1));
                 }
             }

@@ -153,8 +153,9 @@ impl Writer<'_> {
     /// Whether the file has grown a good deal while the pass never came to its
     /// end: where every process sees another view, each begins it anew.
     fn pass_lags(&self) -> bool {
-        self.pass.stage != Stage::Done
-            && self.blocks > self.pass.blocks + (self.pass.blocks / 4).max(PASS_BLOCKS_MIN)
+        let found = self.pass.blocks;
+        let grown = found.saturating_add((found / 4).max(PASS_BLOCKS_MIN));
+        self.pass.stage != Stage::Done && self.blocks > grown
     }
 
     /// The first extent of a block that was just taken for this class.

@@ -222,10 +222,10 @@ impl Writer<'_> {
         let generation = self.control.generation;
         match self.block_head(block)? {
             Some(head) if head.generation == generation && head.complete => {
-                pass.blocks += u32::from(!head.bitmap.is_empty());
+                pass.blocks = pass.blocks.saturating_add(u32::from(!head.bitmap.is_empty()));
             }
             Some(head) if head.generation == generation => {
-                pass.blocks += u32::from(!head.bitmap.is_empty());
+                pass.blocks = pass.blocks.saturating_add(u32::from(!head.bitmap.is_empty()));
                 self.update_block(block, &head, BlockHead { complete: true, ..head })?;
             }
             // Rotten just now, or the pass would have begun it afresh if anything in

@@ -12,6 +12,7 @@ mod damage;
 mod deadlines;
 mod faults;
 mod fixture;
+mod forged;
 mod full;
 mod iteration;
 mod kills;
