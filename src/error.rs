@@ -9,10 +9,34 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// The result of everything that touches a container.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("sessions.room");
+/// use cloakroom::{Container, Options, Result};
+///
+/// fn visits(container: &Container, id: &str) -> Result<u64> {
+///     Ok(container.load(id)?.map_or(0, |session| session.value))
+/// }
+/// # let container = Container::create(&path, Options::new())?;
+/// container.save("a ticket", &7)?;
+/// assert_eq!(visits(&container, "a ticket")? + visits(&container, "another")?, 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why an operation was not done. Unless a variant says otherwise, nothing was
-/// changed.
+/// Why an operation was not done.
+///
+/// After [`Io`](ErrorKind::Io), [`Full`](ErrorKind::Full) and
+/// [`Damaged`](ErrorKind::Damaged), and after the [`Busy`](ErrorKind::Busy) of a
+/// durable handle, a change may have taken effect all the same; nothing is torn
+/// either way. After all others nothing was changed.
+///
+/// ```
+/// # use cloakroom::{Container, Options};
+/// let error = Container::open("/no/such/file", Options::new()).unwrap_err();
+/// assert!(error.to_string().starts_with("/no/such/file: cannot open: "));
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Error {
@@ -21,13 +45,30 @@ pub struct Error {
 }
 
 /// The kinds of [`Error`], one for each thing that a caller does differently.
+///
+/// ```
+/// # use cloakroom::{ByteContainer, Error, ErrorKind, Options, storage::MemoryStorage};
+/// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), Options::new())?;
+/// /// What to tell the browser.
+/// fn status(error: &Error) -> u16 {
+///     match error.kind() {
+///         ErrorKind::Busy { .. } => 503, // try again
+///         ErrorKind::Full(_) => 507,
+///         ErrorKind::TooLarge { .. } => 413,
+///         _ => 500,
+///     }
+/// }
+/// let refused = container.save("id", &vec![0; 5 << 20]).unwrap_err();
+/// assert_eq!(status(&refused), 413);
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// Another process held the writer lock until the deadline. Try again, or
-    /// look at the holder.
+    /// Another process, thread or handle held the writer lock until the deadline,
+    /// or another's sync made no progress. Try again, or look at the holder.
     Busy {
-        /// Process id of the holder, where the system tells it: a hint.
+        /// Process id of the lock's holder, where the system tells it: a hint.
         holder: Option<u32>,
         /// How long was waited, in milliseconds.
         waited_ms: u64,
@@ -53,7 +94,7 @@ pub enum ErrorKind {
         /// Its length in bytes.
         len: usize,
     },
-    /// A value is larger than 4 MiB.
+    /// A value is larger than 4 MiB, as bytes or as JSON.
     TooLarge {
         /// Its length in bytes.
         len: u64,
@@ -66,10 +107,9 @@ pub enum ErrorKind {
     /// read here (a network file system, a feature that this program can read
     /// but not write).
     ReadOnly(ReadOnly),
-    /// A handle was used for writing from inside its own `update`.
+    /// A handle was used for writing or syncing from inside its own `update`.
     Reentered,
-    /// The system failed. After a failed write the operation may or may not
-    /// have taken effect; nothing is torn either way.
+    /// The system failed.
     Io {
         /// What was being done, as in "cannot *read*".
         action: &'static str,
@@ -79,6 +119,20 @@ pub enum ErrorKind {
 }
 
 /// Why a file is not taken for a container.
+///
+/// ```
+/// # use cloakroom::{Container, ErrorKind, NotAContainer, Options};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("sessions.room");
+/// std::fs::write(&path, "")?; // made by the host, for us to use
+/// let refused = Container::open(&path, Options::new()).unwrap_err();
+/// let container = match refused.kind() {
+///     ErrorKind::NotAContainer(NotAContainer::Empty) => Container::create(&path, Options::new())?,
+///     other => unreachable!("{other}"),
+/// };
+/// assert!(container.is_empty()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotAContainer {
@@ -89,9 +143,10 @@ pub enum NotAContainer {
     /// Somebody began to make a container of it and was interrupted; `create` takes
     /// it.
     Unfinished,
-    /// Neither of its two headers is intact.
+    /// Neither of its two headers is intact: a file of any other kind, or a
+    /// container that lost both.
     NoHeader,
-    /// It ends before the first 64 KiB do.
+    /// It begins as a container does, and ends before the first 128 KiB do.
     CutShort,
     /// It is a directory, FIFO, device or socket.
     NotAFile,
@@ -100,6 +155,27 @@ pub enum NotAContainer {
 }
 
 /// What a newer program put into the file.
+///
+/// ```
+/// # use cloakroom::{ByteContainer, ErrorKind, Newer, Options};
+/// # use cloakroom::{format::layout, storage::MemoryStorage};
+/// # let memory = MemoryStorage::new();
+/// # ByteContainer::create_on(Box::new(memory.share()), Options::new())?;
+/// # let mut bytes = memory.to_bytes();
+/// # let header = layout().iter().find(|s| s.name == "static header").unwrap().fields;
+/// # let at = |name| header.iter().find(|field| field.name == name).unwrap().offset;
+/// # bytes[at("version")] = 7;
+/// # bytes[61440] = 0; // the other header
+/// # let sum = crc32fast::hash(&bytes[..at("check")]);
+/// # bytes[at("check")..][..4].copy_from_slice(&sum.to_le_bytes());
+/// # let made_later = Box::new(MemoryStorage::from_bytes(bytes));
+/// let refused = ByteContainer::open_on(made_later, Options::new()).unwrap_err();
+/// match refused.kind() {
+///     ErrorKind::Newer { found: Newer::Version(version) } => assert_eq!(*version, 7),
+///     other => unreachable!("{other}"),
+/// }
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Newer {
@@ -110,6 +186,21 @@ pub enum Newer {
 }
 
 /// Why nothing can be written.
+///
+/// ```
+/// # use cloakroom::{Container, ErrorKind, Options, ReadOnly};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("sessions.room");
+/// # Container::create(&path, Options::new())?;
+/// let container = Container::open_read_only(&path, Options::new())?;
+/// let refused = container.remove("a ticket").unwrap_err();
+/// match refused.kind() {
+///     ErrorKind::ReadOnly(ReadOnly::FileSystem(name)) => println!("{name}: use a local disk"),
+///     ErrorKind::ReadOnly(why) => assert_eq!(*why, ReadOnly::Handle),
+///     other => unreachable!("{other}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReadOnly {
@@ -123,6 +214,23 @@ pub enum ReadOnly {
 }
 
 /// A place in the file whose bytes contradict themselves.
+///
+/// ```
+/// # use cloakroom::{ByteContainer, ErrorKind, Options, storage::MemoryStorage};
+/// # let memory = MemoryStorage::new();
+/// # let container = ByteContainer::create_on(Box::new(memory.share()), Options::new())?;
+/// # container.save("id", b"a coat").and(container.sync())?;
+/// # let mut bytes = memory.to_bytes();
+/// let at = bytes.windows(6).position(|bytes| bytes == b"a coat").expect("it was saved");
+/// bytes[at] ^= 1; // rot
+/// # let rotten = Box::new(MemoryStorage::from_bytes(bytes));
+/// # let container = ByteContainer::open_on(rotten, Options::new())?;
+/// match container.load("id").unwrap_err().kind() {
+///     ErrorKind::Damaged(damage) => assert!((at - 256..at).contains(&(damage.offset as usize))),
+///     other => unreachable!("{other}"),
+/// }
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Damage {
     /// Byte offset in the file.
@@ -132,6 +240,23 @@ pub struct Damage {
 }
 
 /// What is wrong at a damaged place.
+///
+/// ```
+/// # use cloakroom::{ByteContainer, DamageKind, ErrorKind, Options};
+/// # use cloakroom::storage::MemoryStorage;
+/// # let memory = MemoryStorage::new();
+/// # let container = ByteContainer::create_on(Box::new(memory.share()), Options::new())?;
+/// # container.save("id", b"a coat").and(container.sync())?;
+/// # let mut bytes = memory.to_bytes();
+/// bytes.truncate(2 * 65536); // as a copy that ran out of space
+/// # let rest = Box::new(MemoryStorage::from_bytes(bytes));
+/// # let container = ByteContainer::open_on(rest, Options::new())?;
+/// match container.save("id", b"a hat").unwrap_err().kind() {
+///     ErrorKind::Damaged(damage) => assert_eq!(damage.kind, DamageKind::CutShort),
+///     other => unreachable!("{other}"),
+/// }
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DamageKind {
@@ -140,7 +265,7 @@ pub enum DamageKind {
     /// The root line, with the number of segments, fails its checksum or its
     /// rules.
     RootLine,
-    /// The segment table names a block outside the file.
+    /// The segment table fails a checksum, or names a block outside the file.
     SegmentTable,
     /// The head of a segment fails its checksum or its rules.
     SegmentHead,
@@ -155,11 +280,27 @@ pub enum DamageKind {
 
 impl Error {
     /// What happened.
+    ///
+    /// ```
+    /// # use cloakroom::{Container, ErrorKind, Options};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("sessions.room");
+    /// # Container::create(&path, Options::new())?;
+    /// let error = Container::create(&path, Options::new()).unwrap_err();
+    /// assert!(matches!(error.kind(), ErrorKind::Exists));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn kind(&self) -> &ErrorKind {
         &self.kind
     }
 
-    /// The container's name, where it has one.
+    /// The container's name, where it has one: as it was given, or made absolute.
+    ///
+    /// ```
+    /// # use cloakroom::{Container, Options};
+    /// let error = Container::open("/no/such/file", Options::new()).unwrap_err();
+    /// assert_eq!(error.path(), Some(std::path::Path::new("/no/such/file")));
+    /// ```
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }

@@ -63,6 +63,12 @@ pub use text::Text;
 /// [`ErrorKind::Full`], [`ErrorKind::ReadOnly`] and [`ErrorKind::Reentered`];
 /// those that take an id with [`ErrorKind::InvalidId`]. Below, "Errors" names
 /// only what comes on top of that.
+///
+/// # Cost
+///
+/// That of the [`ByteContainer`] below, and of making JSON of a value or a value
+/// of JSON. `update` does both under the writer lock, `save` makes the JSON
+/// before.
 #[derive(Debug)]
 pub struct Container {
     bytes: ByteContainer,
@@ -71,7 +77,8 @@ pub struct Container {
 
 /// Opening, and the other faces of the same container.
 impl Container {
-    /// Opens an existing container for reading and writing.
+    /// Opens an existing container for reading and writing. Costs some system
+    /// calls, whatever the size. On a network file system it can only be read.
     ///
     /// # Errors
     ///
@@ -92,13 +99,14 @@ impl Container {
         Ok(Container::with_path(ByteContainer::open(path, options)?, path))
     }
 
-    /// Makes a new container, or makes an empty file into one.
+    /// Makes a new container, or makes an empty file into one. Returns when it is
+    /// on the disk, with its name.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Exists`] where the file holds something, and
+    /// [`ErrorKind::Exists`] where the file holds something,
     /// [`ErrorKind::NotAContainer`] where the name is a symbolic link or no
-    /// ordinary file.
+    /// ordinary file, and [`ErrorKind::ReadOnly`] on a network file system.
     ///
     /// ```
     /// # fn main() -> cloakroom::Result<()> {
@@ -168,7 +176,18 @@ impl Container {
     }
 
     /// The same container as bytes: nothing there checks that a value is JSON.
-    /// For an example see [`Container::from_bytes`].
+    ///
+    /// ```
+    /// # fn main() -> cloakroom::Result<()> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let path = dir.path().join("sessions");
+    /// # let container = cloakroom::Container::create(&path, cloakroom::Options::new())?;
+    /// container.save("a ticket", &[1, 2])?;
+    /// let session = container.bytes().load("a ticket")?.expect("it was saved");
+    /// assert_eq!(session.value, b"[1,2]");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn bytes(&self) -> &ByteContainer {
         &self.bytes
     }
@@ -192,8 +211,9 @@ impl Container {
 
 /// The container as a whole.
 impl Container {
-    /// Number of sessions, from a counter: after a crash it may be off by a few,
-    /// and sessions whose deadline has passed count until they are removed.
+    /// Number of sessions, from counters: after a crash it may be off by a few,
+    /// and sessions whose deadline has passed count until they are removed. Reads
+    /// one line for each segment of the index, which has room for 1016 sessions.
     ///
     /// ```
     /// # fn main() -> cloakroom::Result<()> {
@@ -209,14 +229,26 @@ impl Container {
         self.bytes.len()
     }
 
-    /// Whether [`Container::len`] is 0. For an example see
-    /// [`Container::create`].
+    /// Whether [`Container::len`] is 0, at the same cost.
+    ///
+    /// ```
+    /// # fn main() -> cloakroom::Result<()> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let path = dir.path().join("sessions");
+    /// # let container = cloakroom::Container::create(&path, cloakroom::Options::new())?;
+    /// assert!(container.is_empty()?);
+    /// container.save("a ticket", &1)?;
+    /// assert!(!container.is_empty()?);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_empty(&self) -> Result<bool> {
         self.bytes.is_empty()
     }
 
     /// Returns when everything saved before the call is on the disk, whatever
-    /// the [durability](crate::Durability) of the handle.
+    /// the [durability](crate::Durability) of the handle. Costs one fdatasync,
+    /// which others who wait for one share.
     ///
     /// ```
     /// # fn main() -> cloakroom::Result<()> {
@@ -232,7 +264,8 @@ impl Container {
         self.bytes.sync()
     }
 
-    /// What the container says about itself, without looking at any session.
+    /// What the container says about itself, without looking at any session. Costs
+    /// little more than [`Container::len`].
     ///
     /// ```
     /// # fn main() -> cloakroom::Result<()> {
@@ -247,8 +280,9 @@ impl Container {
         self.bytes.info()
     }
 
-    /// Reads the whole file and tells what contradicts what. Damage is part of
-    /// the report, not an error; values are not looked at as JSON.
+    /// Reads the whole file and tells what contradicts what, as
+    /// [`ByteContainer::check`] does. Damage is part of the report, not an error;
+    /// values are not looked at as JSON.
     ///
     /// ```
     /// # fn main() -> cloakroom::Result<()> {

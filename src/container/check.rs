@@ -24,7 +24,20 @@ const LOOKS: u32 = 3;
 /// Findings of one kind that are listed; more are only counted.
 const FINDINGS_MAX: usize = 1000;
 
-/// What a check found.
+/// What a check found. At most 1000 findings are listed of damage, and as many of
+/// notes.
+///
+/// ```
+/// # use cloakroom::{ByteContainer, Options, storage::MemoryStorage};
+/// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), Options::new())?;
+/// container.save("id", b"a coat")?;
+/// container.save("another", b"a hat")?;
+/// container.remove("another")?;
+/// let report = container.check()?;
+/// assert!(report.damage.is_empty());
+/// assert_eq!((report.sessions, report.removed), (1, 1));
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Report {
@@ -42,14 +55,22 @@ pub struct Report {
     pub live_bytes: u64,
     /// Bytes of the space that older versions still take.
     pub superseded_bytes: u64,
-    /// Bytes of the space that is free inside the file.
+    /// Bytes of the space inside the file that is known to be free: after a crash,
+    /// only what was found again so far.
     pub free_bytes: u64,
     /// Findings that were counted and not listed.
     pub omitted: u64,
 }
 
 impl Report {
-    /// Whether there is no damage.
+    /// Whether there is no damage. Notes do not count.
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, Options, storage::MemoryStorage};
+    /// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), Options::new())?;
+    /// assert!(container.check()?.is_sound());
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn is_sound(&self) -> bool {
         self.damage.is_empty()
     }
@@ -72,6 +93,19 @@ fn add(list: &mut Vec<Finding>, omitted: &mut u64, offset: u64, what: String) {
 }
 
 /// One thing that a check found, in a plain sentence.
+///
+/// ```
+/// # use cloakroom::{ByteContainer, Options, storage::MemoryStorage};
+/// let storage = MemoryStorage::new();
+/// ByteContainer::create_on(Box::new(storage.share()), Options::new())?;
+/// let mut bytes = storage.to_bytes();
+/// bytes[20] ^= 1; // rot in the first of two headers
+/// let rotten = MemoryStorage::from_bytes(bytes);
+/// let report = ByteContainer::open_on(Box::new(rotten), Options::new())?.check()?;
+/// assert_eq!(report.damage[0].offset, 0);
+/// assert!(report.damage[0].to_string().starts_with("at byte 0: the first of the two headers"));
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {

@@ -1,8 +1,9 @@
-//! The handle that applications hold: [`ByteContainer`] and its operations.
+//! The handle that applications hold: [`ByteContainer`], how it does one
+//! operation, and what it tells of the container as a whole.
 //!
-//! Here operations are put together: take the lock, find the session, decide,
-//! change, and afterwards sync as the handle's durability asks. What each step
-//! does to the file is in the modules below.
+//! An operation takes the lock, finds the session, decides (that is in
+//! `operations`), changes it, and afterwards syncs as the handle's durability
+//! asks. What each step does to the file is in the modules below.
 
 use std::sync::Arc;
 
@@ -13,13 +14,11 @@ use super::info::Info;
 use super::iter::Sessions;
 use super::open_file::OpenFile;
 use super::options::Durability;
-use super::records::Wanted;
 use super::rules::{Rule, holds};
-use super::save::{Draft, Key, Target};
-use super::session::{Change, Outcome, Session, Times, Updated, Version};
+use super::save::{Key, Target};
 use super::writer::{Attempt, Locked, Writer};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{ID_LEN_MAX, VALUE_LEN_MAX};
+use crate::format::ID_LEN_MAX;
 
 /// Times that an operation is begun again because it had to wait for a sync.
 const ATTEMPTS: u32 = 16;
@@ -34,6 +33,14 @@ const ATTEMPTS: u32 = 16;
 /// Loading takes no lock. Saving takes the container's one writer lock for some
 /// microseconds, or gives up with [`Busy`](ErrorKind::Busy) at the handle's
 /// deadline.
+///
+/// # Cost
+/// Whatever the number of sessions: a load is four small reads, or three once the
+/// handle knows this part of the index, and one more for each 64 KiB of a value
+/// that is larger than 32 KiB; they are system calls until the handle reads
+/// through a [map](crate::MapPolicy). A change is some ten system calls, two or
+/// three of them writes, and one more for each 4 KiB of such a large value. What
+/// it waits for is in [`Durability`](crate::Durability).
 ///
 /// ```
 /// use cloakroom::{ByteContainer, Options};
@@ -51,212 +58,92 @@ pub struct ByteContainer {
     pub(super) background: Option<Background>,
 }
 
+/// The container as a whole.
 impl ByteContainer {
-    /// Loads a session. `None` if there is none, it was removed, or its deadline
-    /// has passed.
-    ///
-    /// # Errors
-    /// [`InvalidId`](ErrorKind::InvalidId), [`Damaged`](ErrorKind::Damaged) if
-    /// this session's bytes are, [`Io`](ErrorKind::Io).
-    pub fn load(&self, id: impl AsRef<[u8]>) -> Result<Option<Session<Vec<u8>>>> {
-        let mut value = Vec::new();
-        let found = self.load_into(id, &mut value)?;
-        Ok(found.map(|session| session.map(|()| value)))
-    }
-
-    /// Loads a session into a buffer of yours, whose content it replaces. What
-    /// the buffer holds when there is no session is not specified.
-    ///
-    /// # Errors
-    /// As [`ByteContainer::load`].
-    pub fn load_into(
-        &self,
-        id: impl AsRef<[u8]>,
-        value: &mut Vec<u8>,
-    ) -> Result<Option<Session<()>>> {
-        let id = valid(id.as_ref())?;
-        let file = &self.chain.current().file;
-        let found = file
-            .find_session(file.records.tagger.tag(id), Wanted::Id(id), value)
-            .map_err(|error| error.at(file.path.as_deref()))?;
-        Ok(found.map(|found| Session { value: (), version: found.version(), times: found.times() }))
-    }
-
-    /// Whether there is a session of this id.
-    ///
-    /// # Errors
-    /// As [`ByteContainer::load`].
-    pub fn contains(&self, id: impl AsRef<[u8]>) -> Result<bool> {
-        Ok(self.load_into(id, &mut Vec::new())?.is_some())
-    }
-
-    /// Saves a session, whether there is one of this id or not. One that lives
-    /// keeps the time it was created at and its deadline.
-    ///
-    /// # Errors
-    /// [`InvalidId`](ErrorKind::InvalidId), [`TooLarge`](ErrorKind::TooLarge),
-    /// [`Busy`](ErrorKind::Busy), [`Full`](ErrorKind::Full),
-    /// [`ReadOnly`](ErrorKind::ReadOnly), [`Io`](ErrorKind::Io). After an `Io` or
-    /// `Busy` of a durable handle the version may be there and not yet durable.
-    pub fn save(&self, id: impl AsRef<[u8]>, value: &[u8]) -> Result<Version> {
-        let draft = Draft { value: valid_value(value)?, times: None };
-        self.change(id.as_ref(), |writer, key, target| writer.save(key, target, draft))
-    }
-
-    /// Saves a session as it was elsewhere: with the times of a dump.
-    ///
-    /// # Errors
-    /// As [`ByteContainer::save`].
-    pub fn restore(&self, id: impl AsRef<[u8]>, value: &[u8], times: Times) -> Result<Version> {
-        let draft = Draft { value: valid_value(value)?, times: Some(times) };
-        self.change(id.as_ref(), |writer, key, target| writer.save(key, target, draft))
-    }
-
-    /// Saves a session if there is none of this id.
-    ///
-    /// # Errors
-    /// As [`ByteContainer::save`].
-    pub fn create_session(&self, id: impl AsRef<[u8]>, value: &[u8]) -> Result<Outcome> {
-        self.save_where(id.as_ref(), value, |_, _, target| Ok(target.living.is_none()))
-    }
-
-    /// Saves a session if there is one of this id: one that was removed stays
-    /// removed.
-    ///
-    /// # Errors
-    /// As [`ByteContainer::save`].
-    pub fn replace(&self, id: impl AsRef<[u8]>, value: &[u8]) -> Result<Outcome> {
-        self.save_where(id.as_ref(), value, |_, _, target| Ok(target.living.is_some()))
-    }
-
-    /// Saves a session if it still is of this version.
-    ///
-    /// # Errors
-    /// As [`ByteContainer::save`], and [`Damaged`](ErrorKind::Damaged).
-    pub fn save_if(&self, id: impl AsRef<[u8]>, version: Version, value: &[u8]) -> Result<Outcome> {
-        self.save_where(id.as_ref(), value, |writer, key, target| {
-            let found = writer.read(key, target, &mut Vec::new())?;
-            Ok(found.is_some_and(|found| found.version() == version))
-        })
-    }
-
-    fn save_where(
-        &self,
-        id: &[u8],
-        value: &[u8],
-        condition: impl Fn(&Writer<'_>, Key<'_>, &Target) -> Result<bool>,
-    ) -> Result<Outcome> {
-        let draft = Draft { value: valid_value(value)?, times: None };
-        self.change(id, |writer, key, target| {
-            if !condition(writer, key, target)? {
-                return Ok(Attempt::Done(Outcome::Conflict));
-            }
-            Ok(match writer.save(key, target, draft)? {
-                Attempt::Done(version) => Attempt::Done(Outcome::Saved(version)),
-                Attempt::Sync => Attempt::Sync,
-            })
-        })
-    }
-
-    /// Reads a session, lets `change` decide, and does what it says, with nobody
-    /// else saving anything in between. Other savers wait meanwhile: be quick.
-    ///
-    /// `change` may be called again if the disk had to be waited for; what it
-    /// said last counts.
-    ///
-    /// # Errors
-    /// As [`ByteContainer::save`], [`Damaged`](ErrorKind::Damaged), and
-    /// [`Reentered`](ErrorKind::Reentered) for a save from inside `change`.
-    pub fn update(
-        &self,
-        id: impl AsRef<[u8]>,
-        mut change: impl FnMut(Option<Session<&[u8]>>) -> Change<Vec<u8>>,
-    ) -> Result<Updated> {
-        let mut buffer = Vec::new();
-        self.change(id.as_ref(), |writer, key, target| {
-            let found = writer.read(key, target, &mut buffer)?;
-            let session = found.map(|found| Session {
-                value: buffer.as_slice(),
-                version: found.version(),
-                times: found.times(),
-            });
-            match change(session) {
-                Change::Keep => Ok(Attempt::Done(Updated::Kept)),
-                Change::Remove => Ok(match writer.remove(target)? {
-                    Attempt::Done(()) => Attempt::Done(Updated::Removed),
-                    Attempt::Sync => Attempt::Sync,
-                }),
-                Change::Save(value) => {
-                    let draft = Draft { value: valid_value(&value)?, times: None };
-                    Ok(match writer.save(key, target, draft)? {
-                        Attempt::Done(version) => Attempt::Done(Updated::Saved(version)),
-                        Attempt::Sync => Attempt::Sync,
-                    })
-                }
-            }
-        })
-    }
-
-    /// Removes a session. False if there was none. What an unreadable session
-    /// left is removed, too.
-    ///
-    /// # Errors
-    /// As [`ByteContainer::save`].
-    pub fn remove(&self, id: impl AsRef<[u8]>) -> Result<bool> {
-        self.change(id.as_ref(), |writer, _, target| {
-            Ok(match writer.remove(target)? {
-                Attempt::Done(()) => Attempt::Done(target.living.is_some()),
-                Attempt::Sync => Attempt::Sync,
-            })
-        })
-    }
-
-    /// Moves a session's deadline (milliseconds since 1970; `None` is never)
-    /// without writing its value. False if there is no such session.
-    ///
-    /// # Errors
-    /// As [`ByteContainer::save`].
-    pub fn touch(&self, id: impl AsRef<[u8]>, deadline_ms: Option<u64>) -> Result<bool> {
-        self.change(
-            id.as_ref(),
-            |writer, _, target| // 0 stands for never in the entry; a deadline of 0 has long passed.
-            writer.touch(target, deadline_ms.map_or(0, |deadline_ms| deadline_ms.max(1))),
-        )
-    }
-
     /// Number of sessions as counted, expired ones included until they are
-    /// removed. Costs one line for each 1016 sessions' worth of index. After a
-    /// crash it may be off until each part of the index was walked once.
+    /// removed. Reads one line for each segment of the index, which has room for
+    /// 1016 sessions. After a crash it may be off until each of these was walked
+    /// once.
     ///
     /// # Errors
     /// [`Damaged`](ErrorKind::Damaged), [`Io`](ErrorKind::Io).
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, Options, storage::MemoryStorage};
+    /// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), Options::new())?;
+    /// for id in ["one", "two", "three"] {
+    ///     container.save(id, b"a coat")?;
+    /// }
+    /// container.remove("two")?;
+    /// assert_eq!(container.len()?, 2);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn len(&self) -> Result<u64> {
         self.reading(OpenFile::count_sessions)
     }
 
-    /// Whether no session is counted.
+    /// Whether no session is counted. Costs what [`ByteContainer::len`] does.
     ///
     /// # Errors
     /// As [`ByteContainer::len`].
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, Options, storage::MemoryStorage};
+    /// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), Options::new())?;
+    /// assert!(container.is_empty()?);
+    /// container.save("id", b"a coat")?;
+    /// assert!(!container.is_empty()?);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn is_empty(&self) -> Result<bool> {
         Ok(self.len()? == 0)
     }
 
     /// All sessions with their ids, in no order that means anything. Those that
-    /// live throughout come exactly once, others at most once.
+    /// live throughout come exactly once, others at most once. Takes no lock;
+    /// reads the index, 64 KiB at a time, and loads each session when its turn
+    /// comes.
     ///
     /// # Errors
     /// Each item may be one: [`Damaged`](ErrorKind::Damaged) for a session that cannot
     /// be read, after which the walk goes on, or [`Io`](ErrorKind::Io), which ends it.
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, Options, storage::MemoryStorage};
+    /// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), Options::new())?;
+    /// container.save("one", b"a coat")?;
+    /// container.save("two", b"a hat")?;
+    /// let mut bytes = 0;
+    /// for item in container.iter() {
+    ///     let (_id, session) = item?;
+    ///     bytes += session.value.len();
+    /// }
+    /// assert_eq!(bytes, 11);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn iter(&self) -> Sessions<'_> {
         Sessions::new(Arc::clone(&self.chain.current().file))
     }
 
-    /// Returns when everything saved before, by anybody, is on the disk.
+    /// Returns when everything saved before, by anybody, is on the disk, whatever
+    /// the durability of the handles. One fdatasync, shared with whoever waits for
+    /// one at the same time; the writer lock is free meanwhile.
     ///
     /// # Errors
-    /// [`Busy`](ErrorKind::Busy), [`Io`](ErrorKind::Io), and
-    /// [`ReadOnly`](ErrorKind::ReadOnly).
+    /// [`Busy`](ErrorKind::Busy), [`Damaged`](ErrorKind::Damaged),
+    /// [`Full`](ErrorKind::Full), [`Io`](ErrorKind::Io),
+    /// [`ReadOnly`](ErrorKind::ReadOnly), and
+    /// [`Reentered`](ErrorKind::Reentered) from inside an `update`.
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, Options, storage::MemoryStorage};
+    /// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), Options::new())?;
+    /// container.save("id", b"a coat")?;
+    /// let published = container.info()?.write_epoch;
+    /// container.sync()?;
+    /// assert!(container.info()?.synced_epoch >= published);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn sync(&self) -> Result<()> {
         let file = self.chain.file()?;
         if let Some(why) = file.read_only {
@@ -267,21 +154,42 @@ impl ByteContainer {
             .map_err(|error| error.at(file.path.as_deref()))
     }
 
-    /// Facts about the container.
+    /// Facts about the container. Costs a few reads, what [`ByteContainer::len`]
+    /// does, and a look at `/proc/locks`.
     ///
     /// # Errors
     /// [`Damaged`](ErrorKind::Damaged), [`Io`](ErrorKind::Io).
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, Options, storage::MemoryStorage};
+    /// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), Options::new())?;
+    /// container.save("id", b"a coat")?;
+    /// let info = container.info()?;
+    /// assert_eq!((info.sessions, info.length % 65536), (1, 0));
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn info(&self) -> Result<Info> {
         self.reading(OpenFile::info)
     }
 
     /// Looks at everything in the container and reports what contradicts itself.
     /// Takes no lock and changes nothing; on a container in use a suspicious
-    /// place is read again before it is reported. Costs a reading of the whole
-    /// file, and some 16 bytes of memory for each version in it.
+    /// place is read again before it is reported. Costs a reading of all that
+    /// means anything in the file, and 32 to 64 bytes of memory for each version
+    /// in it and for each 64 KiB of those above 32 KiB.
     ///
     /// # Errors
     /// [`Io`](ErrorKind::Io). Damage is in the report.
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, Options, storage::MemoryStorage};
+    /// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), Options::new())?;
+    /// container.save("id", b"a coat")?;
+    /// let report = container.check()?;
+    /// assert!(report.is_sound());
+    /// assert_eq!(report.sessions, 1);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn check(&self) -> Result<Report> {
         self.reading(OpenFile::check)
     }
@@ -293,7 +201,7 @@ impl ByteContainer {
 
     /// Finds a session under the lock and changes it; syncs as the handle's
     /// durability asks.
-    fn change<T>(
+    pub(super) fn change<T>(
         &self,
         id: &[u8],
         mut operation: impl FnMut(&mut Writer<'_>, Key<'_>, &Target) -> Result<Attempt<T>>,
@@ -392,14 +300,9 @@ impl Drop for ByteContainer {
     }
 }
 
-fn valid(id: &[u8]) -> Result<&[u8]> {
+pub(super) fn valid(id: &[u8]) -> Result<&[u8]> {
     match id.len() {
         1..=ID_LEN_MAX => Ok(id),
         len => Err(ErrorKind::InvalidId { len }.into()),
     }
-}
-
-fn valid_value(value: &[u8]) -> Result<&[u8]> {
-    let (len, max) = (value.len() as u64, VALUE_LEN_MAX as u64);
-    if len > max { Err(ErrorKind::TooLarge { len, max }.into()) } else { Ok(value) }
 }

@@ -6,7 +6,22 @@ use crate::format::control::{Pass, Phase, Stage};
 use crate::format::segment::{TALLY, Tally};
 use crate::format::{BLOCK_SIZE, VERSION, place};
 
-/// Facts about a container, from its header and control page.
+/// Facts about a container, as they were when [`ByteContainer::info`] read them:
+/// from its header, its control page and the counts of its segments. Those of a
+/// container in use may be of slightly different moments.
+///
+/// [`ByteContainer::info`]: crate::ByteContainer::info
+///
+/// ```
+/// # use cloakroom::{ByteContainer, Options, storage::MemoryStorage};
+/// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), Options::new())?;
+/// container.save("id", b"a coat")?;
+/// let info = container.info()?;
+/// assert_eq!((info.version, info.sessions), (0, 1));
+/// assert_eq!(info.length, info.blocks * 65536);
+/// assert!(info.synced_epoch < info.write_epoch, "as always");
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Info {
@@ -14,7 +29,8 @@ pub struct Info {
     pub uuid: [u8; 16],
     /// Version of the format.
     pub version: u32,
-    /// Feature bits: those to ignore, and those that allow reading only.
+    /// Feature bits: those to ignore, and those that allow reading only. None are
+    /// defined yet.
     pub features: (u32, u32),
     /// When the container was made, milliseconds since 1970.
     pub created_ms: u64,
@@ -26,8 +42,8 @@ pub struct Info {
     pub segments: u32,
     /// The index is growing.
     pub splitting: bool,
-    /// Sessions as counted; may be off after a crash until each segment was
-    /// walked once.
+    /// Sessions as counted, expired ones included; may be off after a crash until
+    /// each segment was walked once.
     pub sessions: u64,
     /// Epoch in which versions are now published.
     pub write_epoch: u64,

@@ -26,7 +26,20 @@ type Item = (Vec<u8>, Session<Vec<u8>>);
 const ATTEMPTS: u32 = 100;
 
 /// An iterator over the sessions of a container, in no order that means
-/// anything. Made by [`ByteContainer::iter`](crate::ByteContainer::iter).
+/// anything. Made by [`ByteContainer::iter`](crate::ByteContainer::iter), which
+/// tells what its items may be. It holds in memory what 64 KiB of index list, as
+/// often as the index has doubled since the walk began, and one session.
+///
+/// ```
+/// # use cloakroom::{ByteContainer, Options, storage::MemoryStorage};
+/// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), Options::new())?;
+/// container.save("id", b"a coat")?;
+/// let mut sessions = container.iter();
+/// let (id, session) = sessions.next().expect("there is one")?;
+/// assert_eq!((id.as_slice(), session.value.as_slice()), (&b"id"[..], &b"a coat"[..]));
+/// assert!(sessions.next().is_none());
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Sessions<'a> {
     file: Arc<OpenFile>,

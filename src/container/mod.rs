@@ -61,6 +61,7 @@ mod load;
 mod nonce;
 mod open;
 mod open_file;
+mod operations;
 mod options;
 mod pass;
 mod records;

@@ -20,11 +20,24 @@ impl ByteContainer {
     /// Opens an existing container for reading and writing.
     ///
     /// Costs one open and a few system calls, whatever the size; nothing is
-    /// scanned and no lock is taken. The name may be a symbolic link.
+    /// scanned and no lock is taken. The name may be a symbolic link. On a network
+    /// file system, and where the file has features that this program can only
+    /// read, the handle loads, and every change is refused as
+    /// [`ReadOnly`](ErrorKind::ReadOnly).
     ///
     /// # Errors
     /// [`NotAContainer`](ErrorKind::NotAContainer), [`Newer`](ErrorKind::Newer),
-    /// [`Io`](ErrorKind::Io).
+    /// [`Io`](ErrorKind::Io): no such file, or no right to read and write it.
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, Options};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("sessions.room");
+    /// ByteContainer::create(&path, Options::new())?.save("id", b"a coat")?;
+    /// let container = ByteContainer::open(&path, Options::new())?;
+    /// assert!(container.contains("id")?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<ByteContainer> {
         let path = path.as_ref();
         open(path, options).map(ByteContainer::of).map_err(|error| error.at(Some(path)))
@@ -32,12 +45,25 @@ impl ByteContainer {
 
     /// Makes a container and opens it. The file must not exist, or be empty or
     /// all zero: then it is initialised, with the permissions that it has.
-    /// Returns when the container and its name are on the disk.
+    /// So is one whose making was interrupted. Returns when the container, 128 KiB
+    /// at first, and its name are on the disk, after some five syncs.
     ///
     /// # Errors
     /// [`Exists`](ErrorKind::Exists) if there is anything in the file;
     /// [`NotAContainer`](ErrorKind::NotAContainer) for what is no regular file, a
-    /// symbolic link included; [`Full`](ErrorKind::Full); [`Io`](ErrorKind::Io).
+    /// symbolic link included; [`ReadOnly`](ErrorKind::ReadOnly) on a network file
+    /// system; [`Busy`](ErrorKind::Busy) if somebody else is at it until the
+    /// deadline; [`Full`](ErrorKind::Full); [`Io`](ErrorKind::Io).
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, ErrorKind, Options};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("sessions.room");
+    /// ByteContainer::create(&path, Options::new())?;
+    /// let refused = ByteContainer::create(&path, Options::new()).unwrap_err();
+    /// assert!(matches!(refused.kind(), ErrorKind::Exists));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create(path: impl AsRef<Path>, options: Options) -> Result<ByteContainer> {
         let path = path.as_ref();
         create(path, options).map(ByteContainer::of).map_err(|error| error.at(Some(path)))
@@ -45,9 +71,22 @@ impl ByteContainer {
 
     /// Opens an existing container for reading. The handle writes nothing, locks
     /// nothing, and works on a medium and in a directory that cannot be written.
+    /// Costs what [`ByteContainer::open`] does.
     ///
     /// # Errors
-    /// As [`ByteContainer::open`].
+    /// As [`ByteContainer::open`]. Every change through the handle fails with
+    /// [`ReadOnly`](ErrorKind::ReadOnly).
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, Options};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("sessions.room");
+    /// ByteContainer::create(&path, Options::new())?.save("id", b"a coat")?;
+    /// let container = ByteContainer::open_read_only(&path, Options::new())?;
+    /// assert_eq!(container.load("id")?.expect("it was saved").value, b"a coat");
+    /// assert!(container.save("id", b"a hat").is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open_read_only(path: impl AsRef<Path>, options: Options) -> Result<ByteContainer> {
         let path = path.as_ref();
         open_read_only(path, options).map(ByteContainer::of).map_err(|error| error.at(Some(path)))
@@ -57,6 +96,16 @@ impl ByteContainer {
     ///
     /// # Errors
     /// As [`ByteContainer::open`].
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, Options, storage::MemoryStorage};
+    /// let memory = MemoryStorage::new();
+    /// ByteContainer::create_on(Box::new(memory.share()), Options::new())?.save("id", b"a coat")?;
+    /// let copy = MemoryStorage::from_bytes(memory.to_bytes());
+    /// let container = ByteContainer::open_on(Box::new(copy), Options::new())?;
+    /// assert!(container.contains("id")?);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn open_on(storage: Box<dyn Storage>, options: Options) -> Result<ByteContainer> {
         OpenFile::new(storage, options, None, None).map(ByteContainer::of)
     }
@@ -65,6 +114,14 @@ impl ByteContainer {
     ///
     /// # Errors
     /// As [`ByteContainer::create`].
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, Options, storage::MemoryStorage};
+    /// let memory = Box::new(MemoryStorage::new());
+    /// let container = ByteContainer::create_on(memory, Options::new())?;
+    /// assert!(container.is_empty()?);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn create_on(storage: Box<dyn Storage>, options: Options) -> Result<ByteContainer> {
         create_in(storage.as_ref(), &options, None)?;
         ByteContainer::open_on(storage, options)
@@ -73,7 +130,17 @@ impl ByteContainer {
     /// Opens the container in a storage of your own, for reading.
     ///
     /// # Errors
-    /// As [`ByteContainer::open`].
+    /// As [`ByteContainer::open_read_only`].
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, Options, storage::MemoryStorage};
+    /// let memory = MemoryStorage::new();
+    /// ByteContainer::create_on(Box::new(memory.share()), Options::new())?.save("id", b"a coat")?;
+    /// let container = ByteContainer::open_read_only_on(Box::new(memory), Options::new())?;
+    /// assert!(container.contains("id")?);
+    /// assert!(container.remove("id").is_err());
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn open_read_only_on(storage: Box<dyn Storage>, options: Options) -> Result<ByteContainer> {
         OpenFile::new(storage, options, None, Some(ReadOnly::Handle)).map(ByteContainer::of)
     }

@@ -5,30 +5,60 @@
 
 use std::time::Duration;
 
-/// When a save is on the disk.
+/// When a save is on the disk. Removals and moved deadlines are saves in this.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("sessions.room");
+/// use cloakroom::{Container, Durability, Options};
+/// use std::time::Duration;
+///
+/// // A login must outlive a power cut; the pages seen may be some seconds old.
+/// let at_leisure = Durability::Interval(Duration::from_secs(5));
+/// let logins = Container::create(&path, Options::new().durability(Durability::Durable))?;
+/// let pages = Container::open(&path, Options::new().durability(at_leisure))?;
+/// logins.save("ada", "logged in")?;
+/// assert!(pages.contains("ada")?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
     /// A save returns when it is on the disk: one fdatasync, shared with the
-    /// savers of the same moment.
+    /// savers of the same moment. The writer lock is free meanwhile.
     Durable,
     /// A save returns at once, and at most about this long later it is on the
     /// disk, as long as somebody saves. kill -9 loses nothing; after a power cut
     /// a session may be back at an older version, at most that old. If nobody
-    /// saves any more, the system writes it within about 35 s.
+    /// saves any more, the system writes it within about 35 s. The save that finds
+    /// the interval over syncs for all and waits for that, unless
+    /// [`Options::background_sync`] leaves it to a thread.
     Interval(Duration),
     /// The disk gets it when the system likes. For caches and tests. Still never
     /// damaged by a crash.
     Never,
 }
 
-/// When a handle reads through a map of the file.
+/// When a handle reads through a map of the file: then a load is no system call.
+/// A map takes at least 64 MiB of the address space, and memory only as it is
+/// read. 32-bit machines have none.
+///
+/// ```
+/// # use cloakroom::{ByteContainer, MapPolicy, Options};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("sessions.room");
+/// let container = ByteContainer::create(&path, Options::new().map(MapPolicy::Never))?;
+/// container.save("id", b"a coat")?;
+/// std::fs::OpenOptions::new().write(true).open(&path)?.set_len(4096)?;
+/// assert!(container.load("id").is_err(), "through a map, this would be a SIGBUS");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MapPolicy {
     /// Never: every read is a system call. Such a handle survives somebody
     /// truncating the file under it with an error, instead of a SIGBUS.
     Never,
-    /// After this many loads: a process that lives for one request is faster
-    /// without a map, one that lives long is faster with it.
+    /// After this many loads and changes: a process that lives for one request is
+    /// faster without a map, one that lives long is faster with it.
     AfterLoads(u32),
 }
 
@@ -59,8 +89,18 @@ impl Default for Options {
 }
 
 impl Options {
-    /// [`Durability::Interval`] of 1 s, a lock deadline of 5 s, a map after 32
-    /// loads, new files with mode 0600.
+    /// [`Durability::Interval`] of 1 s, synced by savers; a lock deadline of 5 s; a
+    /// map after 32 loads and changes; new files with mode 0600.
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, Options};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("sessions.room");
+    /// # use std::os::unix::fs::PermissionsExt;
+    /// ByteContainer::create(&path, Options::new())?;
+    /// assert_eq!(std::fs::metadata(&path)?.permissions().mode() & 0o777, 0o600);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new() -> Options {
         Options {
             durability: Durability::Interval(Duration::from_secs(1)),
@@ -72,32 +112,101 @@ impl Options {
     }
 
     /// When a save is on the disk.
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, Durability, Options, storage::MemoryStorage};
+    /// let options = Options::new().durability(Durability::Durable);
+    /// let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), options)?;
+    /// let epoch = container.info()?.write_epoch;
+    /// container.save("id", b"a coat")?;
+    /// assert!(container.info()?.synced_epoch >= epoch);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn durability(mut self, durability: Durability) -> Options {
         self.durability = durability;
         self
     }
 
     /// How long to wait for another writer before giving up with
-    /// [`Busy`](crate::ErrorKind::Busy).
+    /// [`Busy`](crate::ErrorKind::Busy), and for another's sync that makes no
+    /// progress. Zero is some 32 tries without a sleep.
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, ErrorKind, Options, storage::MemoryStorage};
+    /// use cloakroom::storage::{LockName, Storage};
+    ///
+    /// # let memory = MemoryStorage::new();
+    /// # ByteContainer::create_on(Box::new(memory.share()), Options::new())?;
+    /// let options = Options::new().lock_deadline(std::time::Duration::from_millis(20));
+    /// let container = ByteContainer::open_on(Box::new(memory.share()), options)?;
+    /// assert!(memory.try_lock(LockName::Writer)?); // somebody saves, and stops in the midst of it
+    /// let busy = container.save("id", b"a coat").unwrap_err();
+    /// assert!(matches!(busy.kind(), ErrorKind::Busy { waited_ms: 20.., .. }));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn lock_deadline(mut self, deadline: Duration) -> Options {
         self.lock_deadline = deadline;
         self
     }
 
     /// When to read through a map.
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, MapPolicy, Options};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("sessions.room");
+    /// // A server will load often: through a map, from the first load on.
+    /// let options = Options::new().map(MapPolicy::AfterLoads(0));
+    /// let container = ByteContainer::create(&path, options)?;
+    /// container.save("id", b"a coat")?;
+    /// assert_eq!(container.load("id")?.expect("it was saved").value, b"a coat");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn map(mut self, policy: MapPolicy) -> Options {
         self.map = policy;
         self
     }
 
     /// Leaves the syncs of [`Durability::Interval`] to a thread of the handle,
-    /// so that no save ever waits for one. For processes that live long.
+    /// so that no save ever waits for one. For processes that live long. Means
+    /// nothing with another durability; dropping the handle ends the thread, and
+    /// waits for a sync that it is in.
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, Durability, Options};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("sessions.room");
+    /// # use std::time::Duration;
+    /// let interval = Durability::Interval(Duration::from_millis(2));
+    /// let options = Options::new().durability(interval).background_sync();
+    /// let container = ByteContainer::create(&path, options)?;
+    /// let epoch = container.info()?.write_epoch;
+    /// container.save("id", b"a coat")?;
+    /// let synced = |_| {
+    ///     std::thread::sleep(Duration::from_millis(1));
+    ///     container.info().is_ok_and(|info| info.synced_epoch >= epoch)
+    /// };
+    /// assert!((0..20_000).any(synced), "soon, though nobody saves any more");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn background_sync(mut self) -> Options {
         self.background_sync = true;
         self
     }
 
-    /// Permissions of a file that `create` makes; 0600 unless set.
+    /// Permissions of a file that `create` makes; 0600 unless set. The lowest nine
+    /// bits count, and umask does not. Whoever may read the file can read the
+    /// sessions, and can keep the lock from writers.
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, Options};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("sessions.room");
+    /// # use std::os::unix::fs::PermissionsExt;
+    /// ByteContainer::create(&path, Options::new().mode(0o660))?;
+    /// assert_eq!(std::fs::metadata(&path)?.permissions().mode() & 0o777, 0o660);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn mode(mut self, mode: u32) -> Options {
         self.mode = mode;
         self

@@ -42,7 +42,8 @@ impl Container {
         stored.map(|session| self.typed(session)).transpose()
     }
 
-    /// Whether `load` would return a session.
+    /// Whether [`Container::load`] would find a session, whatever the type of its
+    /// value. The value is read and not looked at as JSON.
     ///
     /// ```
     /// # fn main() -> cloakroom::Result<()> {
@@ -239,7 +240,8 @@ impl Container {
         })
     }
 
-    /// Removes the session; false where there was none.
+    /// Removes the session; false where there was none. The value is not read: one
+    /// that cannot be is removed, too.
     ///
     /// ```
     /// # fn main() -> cloakroom::Result<()> {
@@ -256,8 +258,9 @@ impl Container {
         self.bytes.remove(id)
     }
 
-    /// Sets the deadline, in milliseconds since 1970 (`None` is never), without
-    /// touching value or version; false where there is no such session.
+    /// Sets the deadline, in milliseconds since 1970 (`None` is never; see [`Times`]
+    /// for the range), without touching value or version; false where there is no
+    /// such session.
     ///
     /// ```
     /// # fn main() -> cloakroom::Result<()> {
@@ -275,7 +278,8 @@ impl Container {
     }
 
     /// Each session once, in no order that means anything. Sessions that others
-    /// save or remove meanwhile may or may not be among them.
+    /// save or remove meanwhile may or may not be among them. No lock is taken; what
+    /// it costs is said of [`ByteContainer::iter`](crate::ByteContainer::iter).
     ///
     /// # Errors
     ///

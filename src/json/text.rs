@@ -50,8 +50,19 @@ impl<'a> Text<'a> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotJson`] where the value stored is not JSON. The example is
-    /// that of [`Text`].
+    /// [`ErrorKind::NotJson`] where the value stored is not JSON.
+    ///
+    /// ```
+    /// # fn main() -> cloakroom::Result<()> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let path = dir.path().join("sessions");
+    /// # let container = cloakroom::Container::create(&path, cloakroom::Options::new())?;
+    /// container.save("a ticket", &vec![1, 2])?;
+    /// let session = container.text().load("a ticket")?.expect("it was saved");
+    /// assert_eq!(session.value, "[1,2]");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn load(&self, id: impl AsRef<[u8]>) -> Result<Option<Session<String>>> {
         let stored = self.container.bytes.load(id)?;
         stored.map(|session| self.owned(session)).transpose()
@@ -97,8 +108,19 @@ impl<'a> Text<'a> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotJson`], [`ErrorKind::TooLarge`]: nothing was changed. The
-    /// example is that of [`Text`].
+    /// [`ErrorKind::NotJson`], [`ErrorKind::TooLarge`]: nothing was changed.
+    ///
+    /// ```
+    /// # fn main() -> cloakroom::Result<()> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let path = dir.path().join("sessions");
+    /// # let container = cloakroom::Container::create(&path, cloakroom::Options::new())?;
+    /// container.text().save("a ticket", "[1, 2]")?;
+    /// assert!(container.text().save("a ticket", "[1, 2").is_err());
+    /// assert_eq!(container.load::<[u8; 2]>("a ticket")?.map(|s| s.value), Some([1, 2]));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn save(&self, id: impl AsRef<[u8]>, value: &str) -> Result<Version> {
         self.container.bytes.save(id, self.valid(value)?.as_bytes())
     }
@@ -216,7 +238,8 @@ impl<'a> Text<'a> {
     }
 
     /// Each session once, in no order that means anything. Sessions that others
-    /// save or remove meanwhile may or may not be among them.
+    /// save or remove meanwhile may or may not be among them. No lock is taken; what
+    /// it costs is said of [`ByteContainer::iter`](crate::ByteContainer::iter).
     ///
     /// # Errors
     ///
