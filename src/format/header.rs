@@ -43,7 +43,7 @@ pub(super) mod field {
 }
 
 /// What the static header of a container says.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Header {
     /// Feature bits that a program may ignore.
     pub(crate) compatible: u32,
@@ -56,6 +56,19 @@ pub(crate) struct Header {
     /// When the container was made, milliseconds since 1970.
     pub(crate) created_ms: u64,
     pub(crate) classes: Classes,
+}
+
+impl std::fmt::Debug for Header {
+    /// Never shows the key: who knows it can choose ids that collide.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Header")
+            .field("compatible", &self.compatible)
+            .field("read_only", &self.read_only)
+            .field("uuid", &self.uuid)
+            .field("created_ms", &self.created_ms)
+            .field("classes", &self.classes)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why a header copy cannot be used.

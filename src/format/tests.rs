@@ -50,6 +50,22 @@ fn an_entry_keeps_every_field_and_refuses_every_flipped_bit() {
 }
 
 #[test]
+fn no_debug_form_shows_the_key() {
+    let key = [0xab; 16];
+    let header = Header {
+        compatible: 0,
+        read_only: 0,
+        uuid: [7; 16],
+        key,
+        created_ms: 1,
+        classes: Classes::standard(),
+    };
+    let shown = format!("{header:?} {:?}", Tagger::new(&key));
+    assert!(shown.contains("uuid"), "{shown}");
+    assert!(!shown.contains("171, 171") && !shown.contains("key"), "{shown}");
+}
+
+#[test]
 fn a_vacated_line_keeps_its_tag_and_epoch() {
     let slot = Slot::Vacated { tag: Tag([9; 16]), epoch: 12 };
     let line = slot.encode(PLACE, seal());
