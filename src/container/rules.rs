@@ -21,6 +21,14 @@ macro_rules! rules {
         #[cfg(feature = "sabotage")]
         impl Rule {
             /// All rules.
+            ///
+            /// ```
+            /// # use cloakroom::rules::Rule;
+            /// assert!(Rule::ALL.len() >= 30);
+            /// for rule in Rule::ALL {
+            ///     assert!((1..=23).contains(&rule.invariant()), "{}", rule.sentence());
+            /// }
+            /// ```
             pub const ALL: &[Rule] = &[$(Rule::$rule,)*];
 
             /// Number of the invariant that needs the rule.
@@ -129,6 +137,22 @@ pub(crate) fn holds(rule: Rule) -> bool {
 }
 
 /// Breaks the rule in all that this thread does, until it is called again.
+///
+/// ```
+/// use cloakroom::rules::{Rule, turn_off};
+/// use cloakroom::storage::{LockName, MemoryStorage, Storage};
+///
+/// # let memory = MemoryStorage::new();
+/// # let options = cloakroom::Options::new().lock_deadline(std::time::Duration::ZERO);
+/// # let container = cloakroom::ByteContainer::create_on(Box::new(memory.share()), options)?;
+/// assert!(memory.try_lock(LockName::Writer)?);
+/// assert!(container.save("id", b"a coat").is_err());
+/// turn_off(Some(Rule::LockForEachChange));
+/// assert!(container.save("id", b"a coat").is_ok());
+/// turn_off(None);
+/// assert!(container.save("id", b"a coat").is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[cfg(feature = "sabotage")]
 pub fn turn_off(rule: Option<Rule>) {
     OFF.set(rule);

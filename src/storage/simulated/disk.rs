@@ -60,7 +60,25 @@ impl State {
     }
 }
 
-/// A handle to a simulated disk with one file on it.
+/// A handle to a simulated disk with one file on it. Clones are of the same disk.
+/// Times are virtual: nothing ever waits.
+///
+/// ```
+/// # use cloakroom::{ByteContainer, Options};
+/// # use cloakroom::storage::simulated::{CutPolicy, SimulatedDisk, SimulatedRng};
+/// let disk = SimulatedDisk::new(7);
+/// let storage = Box::new(disk.open(disk.spawn()));
+/// let container = ByteContainer::create_on(storage, Options::new())?;
+/// container.save("id", b"a coat")?;
+/// container.sync()?;
+/// container.save("id", b"a hat")?;
+///
+/// disk.power_cut(CutPolicy::Oldest, &mut SimulatedRng::new(7));
+/// let storage = Box::new(disk.open(disk.spawn()));
+/// let container = ByteContainer::open_on(storage, Options::new())?;
+/// assert_eq!(container.load("id")?.expect("it was synced").value, b"a coat");
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct SimulatedDisk(Arc<Mutex<State>>);
 
@@ -172,7 +190,7 @@ impl SimulatedDisk {
         self.state().world.links = links;
     }
 
-    /// Limits the file's length; to extend it further fails with `StorageFull`.
+    /// Limits the file's length, in bytes; to extend it further fails with `StorageFull`.
     pub fn set_capacity(&self, capacity: Option<u64>) {
         self.state().world.capacity = capacity;
     }
@@ -200,7 +218,7 @@ impl SimulatedDisk {
         bytes
     }
 
-    /// Length of the file.
+    /// Length of the file, in bytes.
     pub fn len(&self) -> u64 {
         self.state().world.medium.len()
     }

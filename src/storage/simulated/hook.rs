@@ -11,7 +11,21 @@ use std::sync::Arc;
 use super::world::ProcessId;
 use crate::storage::{LockName, Pause};
 
-/// What a call is about to do.
+/// What a call is about to do. Offsets and lengths are in bytes.
+///
+/// ```
+/// # use cloakroom::{ByteContainer, Options};
+/// # use cloakroom::storage::simulated::{Call, Operation, SimulatedDisk};
+/// # let disk = SimulatedDisk::new(1);
+/// # let process = disk.spawn();
+/// # let storage = Box::new(disk.open(process));
+/// # let container = ByteContainer::create_on(storage, Options::new())?;
+/// disk.record(true);
+/// container.load("id")?;
+/// let locks = |call: &Call| matches!(call.operation, Operation::TryLock(_));
+/// assert!(!disk.take_log().iter().any(locks), "loading takes no lock");
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// Length and link count.
@@ -71,6 +85,21 @@ pub enum Operation {
 }
 
 /// One call, about to happen.
+///
+/// ```
+/// # use cloakroom::{ByteContainer, Options};
+/// # use cloakroom::storage::simulated::SimulatedDisk;
+/// # let disk = SimulatedDisk::new(1);
+/// # let process = disk.spawn();
+/// # let storage = Box::new(disk.open(process));
+/// # let container = ByteContainer::create_on(storage, Options::new())?;
+/// disk.record(true);
+/// let calls_before = disk.calls();
+/// container.load("id")?;
+/// let first = disk.take_log()[0];
+/// assert_eq!((first.process, first.index), (process, calls_before));
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call {
     /// Who calls.
@@ -82,6 +111,23 @@ pub struct Call {
 }
 
 /// What becomes of a call.
+///
+/// ```
+/// # use cloakroom::{ByteContainer, Options};
+/// # use cloakroom::storage::simulated::{Call, Operation, SimulatedDisk, Verdict};
+/// # use std::sync::Arc;
+/// # let disk = SimulatedDisk::new(1);
+/// # let process = disk.spawn();
+/// # let storage = Box::new(disk.open(process));
+/// # let container = ByteContainer::create_on(storage, Options::new())?;
+/// disk.set_hook(Some(Arc::new(|call: &Call| match call.operation {
+///     Operation::Write { .. } => Verdict::Kill,
+///     _ => Verdict::Proceed,
+/// })));
+/// assert!(container.save("id", b"a coat").is_err());
+/// assert!(!disk.is_alive(process), "it died before its first write");
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It is carried out.
@@ -92,10 +138,44 @@ pub enum Verdict {
     Fail(io::ErrorKind),
 }
 
-/// Asked before every call. It may use the disk in every way.
+/// Asked before every call, but not by the calls of dead processes. It may use the
+/// disk in every way.
+///
+/// ```
+/// # use cloakroom::{ByteContainer, Options};
+/// # use cloakroom::storage::simulated::{Hook, Operation, SimulatedDisk, Verdict};
+/// # use std::sync::Arc;
+/// # let disk = SimulatedDisk::new(1);
+/// # let process = disk.spawn();
+/// # let storage = Box::new(disk.open(process));
+/// # let container = ByteContainer::create_on(storage, Options::new())?;
+/// let hook: Hook = Arc::new(|call| match call.operation {
+///     Operation::SyncBegin => Verdict::Fail(std::io::ErrorKind::Other),
+///     _ => Verdict::Proceed,
+/// });
+/// container.save("id", b"a coat")?;
+/// disk.set_hook(Some(hook));
+/// assert!(container.sync().is_err());
+/// disk.set_hook(None);
+/// container.sync()?; // writes everything again first
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
 pub type Hook = Arc<dyn Fn(&Call) -> Verdict + Send + Sync>;
 
 /// How long a scripted failure lasts.
+///
+/// ```
+/// # use cloakroom::{ByteContainer, Options};
+/// # use cloakroom::storage::simulated::{Failing, SimulatedDisk};
+/// # let disk = SimulatedDisk::new(1);
+/// # let process = disk.spawn();
+/// # let storage = Box::new(disk.open(process));
+/// # let container = ByteContainer::create_on(storage, Options::new())?;
+/// disk.fail_at(0, std::io::ErrorKind::Other, Failing::Once);
+/// assert!(container.save("id", b"a coat").is_err());
+/// assert!(container.save("id", b"a coat").is_ok(), "one call failed, and no other");
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failing {
     /// One call fails.

@@ -16,6 +16,19 @@ use std::sync::Arc;
 use super::rng::SimulatedRng;
 
 /// The line number that stands for the file's length where a cut chooses.
+///
+/// ```
+/// # use cloakroom::{storage::{Fill, LockName, Storage}};
+/// # use cloakroom::storage::simulated::{LENGTH, SimulatedDisk};
+/// let disk = SimulatedDisk::new(1);
+/// let storage = disk.open(disk.spawn());
+/// storage.try_lock(LockName::Writer)?;
+/// storage.extend(0, 4096, Fill::Reserve)?;
+/// assert_eq!(disk.dirty_lines(), [(LENGTH, 2)], "0 bytes or 4096");
+/// disk.power_cut_with(&mut |line, images| if line == LENGTH { 0 } else { images });
+/// assert!(disk.is_empty());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub const LENGTH: u64 = u64::MAX;
 
 const LINE: usize = 64;
@@ -27,6 +40,25 @@ type Line = [u8; LINE];
 type Page = [u8; PAGE];
 
 /// What a power cut leaves of the lines that are dirty, and of the length.
+///
+/// ```
+/// # use cloakroom::{storage::{Fill, LockName, Storage}};
+/// # use cloakroom::storage::simulated::{CutPolicy, SimulatedDisk, SimulatedRng};
+/// let mut rng = SimulatedRng::new(3);
+/// # let disk = SimulatedDisk::new(1);
+/// # let storage = disk.open(disk.spawn());
+/// # storage.try_lock(LockName::Writer)?;
+/// # storage.extend(0, 4096, Fill::Zeros)?;
+/// storage.sync()?;
+/// storage.write_at(b"a coat", 0)?;
+/// let before = disk.snapshot();
+/// disk.power_cut(CutPolicy::Newest, &mut rng);
+/// assert!(disk.bytes().starts_with(b"a coat"));
+/// disk.restore(&before);
+/// disk.power_cut(CutPolicy::Oldest, &mut rng);
+/// assert_eq!(disk.bytes(), [0; 4096]);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CutPolicy {
     /// Nothing that was not synced.
@@ -43,6 +75,13 @@ pub enum CutPolicy {
 
 impl CutPolicy {
     /// One of them, those most often that leave most to chance.
+    ///
+    /// ```
+    /// # use cloakroom::storage::simulated::{CutPolicy, SimulatedRng};
+    /// let mut rng = SimulatedRng::new(1);
+    /// let lines = (0..1000).filter(|_| CutPolicy::draw(&mut rng) == CutPolicy::Lines).count();
+    /// assert!((300..500).contains(&lines));
+    /// ```
     pub fn draw(rng: &mut SimulatedRng) -> Self {
         match rng.below(10) {
             0 => Self::Oldest,

@@ -5,6 +5,14 @@
 //! Never for keys or anything secret.
 
 /// A seeded source of numbers, shared by the disk and its tests.
+///
+/// ```
+/// # use cloakroom::storage::simulated::SimulatedRng;
+/// let (mut one, mut other) = (SimulatedRng::new(9), SimulatedRng::new(9));
+/// assert_eq!(one.next_u64(), other.next_u64());
+/// assert_eq!(one.below(6), other.below(6));
+/// assert!(!one.chance(0, 10) && other.chance(10, 10));
+/// ```
 #[derive(Clone, Debug)]
 pub struct SimulatedRng(u64);
 

@@ -16,7 +16,22 @@ use super::medium::{PAGE, parts};
 use super::world::{Holder, ProcessId};
 use crate::storage::{Fill, LockName, Pause, ReadMap, Status, Storage, View};
 
-/// One open of the simulated file; made by [`SimulatedDisk::open`].
+/// One open of the simulated file; made by [`SimulatedDisk::open`]. It panics where
+/// an engine does what no engine may: write without the lock or beyond the end of
+/// the file.
+///
+/// ```
+/// # use cloakroom::{storage::{LockName, Storage}};
+/// # use cloakroom::storage::simulated::SimulatedDisk;
+/// let disk = SimulatedDisk::new(1);
+/// let storage = disk.open(disk.spawn());
+/// assert!(storage.try_lock(LockName::Writer)?);
+/// assert_eq!(disk.holder(LockName::Writer), Some(storage.process()));
+/// storage.disk().kill(storage.process());
+/// assert_eq!(disk.holder(LockName::Writer), None);
+/// assert!(storage.status().is_err(), "its process is dead");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct SimulatedStorage {
     disk: SimulatedDisk,

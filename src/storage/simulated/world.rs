@@ -14,6 +14,14 @@ use super::rng::SimulatedRng;
 use crate::storage::{LockName, View};
 
 /// A logical process. Numbers are never given twice on one disk.
+///
+/// ```
+/// # use cloakroom::storage::simulated::SimulatedDisk;
+/// let disk = SimulatedDisk::new(1);
+/// let (one, other) = (disk.spawn(), disk.spawn());
+/// disk.kill(one);
+/// assert!(!disk.is_alive(one) && disk.is_alive(other));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProcessId(u32);
 
@@ -152,6 +160,28 @@ impl World {
 
 /// Everything a disk is at one moment, including who lives and who holds a lock.
 /// Cheap to make and to return to: pages and histories are shared.
+///
+/// ```
+/// # use cloakroom::{ByteContainer, Options};
+/// # use cloakroom::storage::simulated::SimulatedDisk;
+/// # let disk = SimulatedDisk::new(1);
+/// # let process = disk.spawn();
+/// # let storage = Box::new(disk.open(process));
+/// # let container = ByteContainer::create_on(storage, Options::new())?;
+/// container.save("id", b"a coat")?;
+/// let before = disk.snapshot();
+/// for call in 0..10 {
+///     disk.kill_at(process, call);
+///     let saved = container.save("id", b"a hat").is_ok();
+///     # let storage = Box::new(disk.open(disk.spawn()));
+///     # let other = ByteContainer::open_on(storage, Options::new())?;
+///     let value = other.load("id")?.expect("it is never lost").value;
+///     assert!(value == b"a hat" || value == b"a coat" && !saved);
+///     disk.clear_script();
+///     disk.restore(&before);
+/// }
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Snapshot(pub(super) World);
 
