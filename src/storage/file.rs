@@ -3,26 +3,32 @@
 //! All writing is `pwrite`, so that a full disk is an error and not a signal,
 //! and a killed process leaves a prefix of what it was writing. Nothing here may
 //! ever truncate the file, write beyond the process's file size limit (that ends
-//! in SIGXFSZ), keep a descriptor below 3, or unlock on drop: a lock that a
-//! forked child inherited is its parent's, and closing is right in both.
+//! in SIGXFSZ), or unlock on drop: a lock that a forked child inherited is its
+//! parent's, and closing is right in both. How a name becomes an open file is in
+//! `open`.
+
+mod open;
 
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FileType, Mode, OFlags};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::fs::OFlags;
 use rustix::process::{Resource, getrlimit};
 
 use super::linux::Facts;
 use super::memory::{wait, wall_clock_ms};
 use super::{Fill, LockName, Pause, ReadMap, Status, Storage, View, linux, sys};
+
+#[cfg(test)]
+pub(super) use open::keep_above;
+pub use open::{Access, OpenError, Origin};
 
 /// New space is zeroed in pieces of this size: on ext4 that keeps the page cache
 /// in small folios and later small writes cheap.
@@ -39,76 +45,20 @@ const MARK: u64 = 2;
 /// The byte that stands for [`LockName::Sync`]. No file reaches so far.
 const SYNC_BYTE: i64 = 1 << 62;
 
-/// Descriptors below are standard input, output and error. Where they were
-/// closed, somebody's `print!` would go into the container.
-const LOWEST_DESCRIPTOR: RawFd = 3;
-
-/// How often [`FileStorage::create`] tries when others make and remove the name.
-const CREATE_TRIES: usize = 16;
-
-/// What a file is opened for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// To read and write. Needed for [`LockName::Sync`].
-    ReadWrite,
-    /// To read only.
-    ReadOnly,
-}
-
-/// Whether [`FileStorage::create`] made the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// It is new and empty, and its name is not yet on the disk.
-    Made,
-    /// It was there already, whatever is in it.
-    Found,
-}
-
-/// Why there is no [`FileStorage`].
-#[derive(Debug)]
-pub enum OpenError {
-    /// The name is that of a directory, a pipe, a socket or a device.
-    NotRegular,
-    /// The name is a symbolic link, which [`FileStorage::create`] does not follow.
-    SymbolicLink,
-    /// The system refused.
-    Io(io::Error),
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            OpenError::NotRegular => f.write_str("not a regular file"),
-            OpenError::SymbolicLink => f.write_str("a symbolic link, which is not followed here"),
-            OpenError::Io(e) => e.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for OpenError {}
-
-impl From<io::Error> for OpenError {
-    fn from(e: io::Error) -> OpenError {
-        OpenError::Io(e)
-    }
-}
-
-impl From<Errno> for OpenError {
-    fn from(e: Errno) -> OpenError {
-        OpenError::Io(e.into())
-    }
-}
-
-impl From<OpenError> for io::Error {
-    fn from(e: OpenError) -> io::Error {
-        match e {
-            OpenError::Io(e) => e,
-            e => io::Error::new(io::ErrorKind::InvalidInput, e),
-        }
-    }
-}
-
-/// An open file. The descriptor is closed on exec, and its locks go with it.
+/// An open file. The descriptor is closed on exec, and its locks go with it. Most
+/// calls are one system call; a write beyond the process's file size limit is an
+/// error and no signal.
+///
+/// ```
+/// # use cloakroom::storage::{FileStorage, Storage};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("file");
+/// let (file, _) = FileStorage::create(&path, 0o600)?;
+/// file.write_at(b"a coat", 0)?;
+/// let mut bytes = [0; 100];
+/// assert_eq!(file.read_at(&mut bytes, 0)?, 6, "the file ends there");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct FileStorage {
     file: File,
     /// Absolute, so that [`Storage::reopen`] finds it from another directory.
@@ -127,99 +77,6 @@ pub struct FileStorage {
 }
 
 impl FileStorage {
-    /// Opens what is there. Symbolic links are followed; nothing but a regular
-    /// file is accepted, and nothing is waited for.
-    pub fn open(path: impl AsRef<Path>, access: Access) -> Result<FileStorage, OpenError> {
-        let flags = match access {
-            Access::ReadWrite => OFlags::RDWR,
-            Access::ReadOnly => OFlags::RDONLY,
-        };
-        let path = path.as_ref();
-        let path = if path.is_absolute() { path.to_path_buf() } else { std::path::absolute(path)? };
-        FileStorage::open_with(path, flags)
-    }
-
-    /// Makes the file with exactly the permission bits `mode`, or opens it for
-    /// reading and writing if it exists. Never follows a symbolic link at the
-    /// end of `path`.
-    ///
-    /// A process that was killed here leaves an empty file, which the next one
-    /// finds. A new file's name outlives a power cut after
-    /// [`FileStorage::sync_name`].
-    pub fn create(path: impl AsRef<Path>, mode: u32) -> Result<(FileStorage, Origin), OpenError> {
-        let path = std::path::absolute(path)?;
-        let mode = Mode::from_raw_mode((mode & 0o777) as _);
-        let flags = OFlags::RDWR | OFlags::NOFOLLOW;
-        for _ in 0..CREATE_TRIES {
-            // Closed to others until the mode is set: they would keep what they opened.
-            let first_mode = Mode::RUSR | Mode::WUSR;
-            match open_descriptor(&path, flags | OFlags::CREATE | OFlags::EXCL, first_mode) {
-                Ok(descriptor) => {
-                    let (descriptor, facts) = check(descriptor)?;
-                    // umask has its say in open, so the mode is set and not only asked for.
-                    if Mode::from_raw_mode(facts.mode) != mode {
-                        retry_on_intr(|| rustix::fs::fchmod(&descriptor, mode))?;
-                    }
-                    let made = FileStorage::new(descriptor, &facts, path, flags);
-                    return Ok((made, Origin::Made));
-                }
-                Err(Errno::EXIST) => {}
-                Err(e) => return Err(e.into()),
-            }
-            match FileStorage::open_with(path.clone(), flags) {
-                Ok(found) => return Ok((found, Origin::Found)),
-                // Removed in between.
-                Err(OpenError::Io(e)) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Err(Errno::EXIST.into())
-    }
-
-    /// The absolute path it was opened by.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Returns when the file and its name are on the disk.
-    pub fn sync_name(&self) -> io::Result<()> {
-        self.file.sync_all()?;
-        let directory = self.path.parent().unwrap_or(Path::new("/"));
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let synced = retry_on_intr(|| rustix::fs::open(directory, flags, Mode::empty()))
-            .map(|directory| retry_on_intr(|| rustix::fs::fsync(&directory)));
-        match synced {
-            Ok(Ok(())) => Ok(()),
-            // One may be allowed to make files in a directory but not to read
-            // it, and some file systems sync no directories.
-            Err(_) | Ok(Err(Errno::INVAL)) => linux::sync_file_system(&self.file),
-            Ok(Err(e)) => Err(e.into()),
-        }
-    }
-
-    /// The name of the file system if other hosts may write to it too, where the
-    /// system tells. They have page caches of their own, which no lock keeps in
-    /// step. FUSE is not among them: mostly it is local.
-    pub fn network_file_system(&self) -> io::Result<Option<&'static str>> {
-        linux::network_file_system(&self.file)
-    }
-
-    fn open_with(path: PathBuf, flags: OFlags) -> Result<FileStorage, OpenError> {
-        let descriptor = match open_descriptor(&path, flags, Mode::empty()) {
-            Ok(descriptor) => descriptor,
-            // A directory opened for writing; a socket; a device without a driver.
-            Err(Errno::ISDIR | Errno::NXIO | Errno::NODEV) => return Err(OpenError::NotRegular),
-            // Links in a circle higher up give the same error (and on BSD, MLINK).
-            Err(e @ (Errno::LOOP | Errno::MLINK)) => {
-                let link = flags.contains(OFlags::NOFOLLOW) && path.is_symlink();
-                return Err(if link { OpenError::SymbolicLink } else { e.into() });
-            }
-            Err(e) => return Err(e.into()),
-        };
-        let (descriptor, facts) = check(descriptor)?;
-        Ok(FileStorage::new(descriptor, &facts, path, flags))
-    }
-
     fn new(descriptor: OwnedFd, facts: &Facts, path: PathBuf, flags: OFlags) -> FileStorage {
         linux::hint_small_folios(&descriptor);
         FileStorage {
@@ -402,30 +259,6 @@ impl Storage for FileStorage {
     fn random(&self, bytes: &mut [u8]) -> io::Result<()> {
         linux::random(bytes)
     }
-}
-
-/// Opens without waiting for a pipe's other end and without making a terminal
-/// the process's own.
-fn open_descriptor(path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
-    let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    retry_on_intr(|| rustix::fs::open(path, flags, mode))
-}
-
-/// Accepts regular files only, under a descriptor that may be kept.
-fn check(descriptor: OwnedFd) -> Result<(OwnedFd, Facts), OpenError> {
-    let facts = linux::facts(&descriptor)?;
-    if facts.kind != FileType::RegularFile {
-        return Err(OpenError::NotRegular);
-    }
-    Ok((keep_above(descriptor, LOWEST_DESCRIPTOR)?, facts))
-}
-
-/// The same open file under a descriptor that is at least `lowest`.
-pub(super) fn keep_above(descriptor: OwnedFd, lowest: RawFd) -> io::Result<OwnedFd> {
-    if descriptor.as_raw_fd() >= lowest {
-        return Ok(descriptor);
-    }
-    Ok(rustix::io::fcntl_dupfd_cloexec(descriptor.as_fd(), lowest)?)
 }
 
 /// Repeats a call as long as signals interrupt it.

@@ -24,7 +24,18 @@ const VIEW: View = View { boot: *b"cloakroom memory", mount: 0, device: 0, inode
 /// Where [`Storage::uptime`] starts.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// A handle of bytes in memory. [`MemoryStorage::share`] makes further ones.
+/// A handle of bytes in memory. [`MemoryStorage::share`] makes further ones. The
+/// bytes go with the last of them.
+///
+/// ```
+/// use cloakroom::{ByteContainer, Options, storage::MemoryStorage};
+///
+/// let memory = MemoryStorage::new();
+/// let container = ByteContainer::create_on(Box::new(memory.share()), Options::new())?;
+/// container.save("id", b"a coat")?;
+/// assert_eq!(memory.to_bytes().len() as u64, container.info()?.length);
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
 pub struct MemoryStorage {
     shared: Arc<Shared>,
     handle: u64,
@@ -57,11 +68,23 @@ impl Holders {
 
 impl MemoryStorage {
     /// No bytes yet, and no limit.
+    ///
+    /// ```
+    /// # use cloakroom::storage::MemoryStorage;
+    /// assert!(MemoryStorage::new().to_bytes().is_empty());
+    /// ```
     pub fn new() -> MemoryStorage {
         MemoryStorage::from_bytes(Vec::new())
     }
 
-    /// Starts with the given bytes, the image of a file.
+    /// Starts with the given bytes, the image of a file. They are not copied.
+    ///
+    /// ```
+    /// # use cloakroom::storage::{MemoryStorage, Storage};
+    /// let memory = MemoryStorage::from_bytes(b"a coat".to_vec());
+    /// assert_eq!(memory.status()?.len, 6);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn from_bytes(bytes: Vec<u8>) -> MemoryStorage {
         let shared = Shared {
             bytes: RwLock::new(bytes),
@@ -72,20 +95,49 @@ impl MemoryStorage {
         MemoryStorage { shared: Arc::new(shared), handle: 0 }
     }
 
-    /// A second handle of the same bytes, with locks of its own.
+    /// A second handle of the same bytes, with locks of its own. Costs nothing.
+    ///
+    /// ```
+    /// # use cloakroom::storage::{MemoryStorage, Storage};
+    /// let one = MemoryStorage::new();
+    /// let other = one.share();
+    /// one.write_at(b"a coat", 0)?;
+    /// assert_eq!(other.to_bytes(), b"a coat");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn share(&self) -> MemoryStorage {
         let handle = self.shared.next_handle.fetch_add(1, Ordering::Relaxed);
         MemoryStorage { shared: Arc::clone(&self.shared), handle }
     }
 
-    /// A copy of all bytes as they are now.
+    /// A copy of all bytes as they are now. Writes wait meanwhile.
+    ///
+    /// ```
+    /// # use cloakroom::storage::{MemoryStorage, Storage};
+    /// let memory = MemoryStorage::from_bytes(b"a coat".to_vec());
+    /// let backup = memory.to_bytes();
+    /// memory.write_at(b"a hat!", 0)?;
+    /// assert_eq!(backup, b"a coat");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn to_bytes(&self) -> Vec<u8> {
         self.shared.bytes.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// From now on, for all handles, a write that would make the bytes longer
     /// than `limit` fails with [`io::ErrorKind::StorageFull`]; `None` lifts the
-    /// limit. What is already there can always be overwritten.
+    /// limit. What is already there can always be overwritten. The limit is in
+    /// bytes.
+    ///
+    /// ```
+    /// # use cloakroom::storage::{MemoryStorage, Storage};
+    /// let memory = MemoryStorage::from_bytes(b"a coat".to_vec());
+    /// memory.set_limit(Some(6));
+    /// let full = memory.write_at(b"a long coat", 0).unwrap_err();
+    /// assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    /// memory.write_at(b"a hat!", 0)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn set_limit(&self, limit: Option<u64>) {
         self.shared.limit.store(limit.unwrap_or(u64::MAX), Ordering::Relaxed);
     }

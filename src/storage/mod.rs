@@ -29,6 +29,18 @@ pub use memory::MemoryStorage;
 
 /// The locks of a container. Both are exclusive and belong to one [`Storage`]
 /// value (not to a thread or a process); both vanish when their holder dies.
+///
+/// ```
+/// # use cloakroom::storage::{LockName, MemoryStorage, Storage};
+/// let one = MemoryStorage::new();
+/// let other = one.share();
+/// assert!(one.try_lock(LockName::Writer)?);
+/// assert!(!other.try_lock(LockName::Writer)?);
+/// assert!(other.try_lock(LockName::Sync)?, "they are two");
+/// drop(one);
+/// assert!(other.try_lock(LockName::Writer)?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LockName {
     /// Held while anything is written to the file.
@@ -38,6 +50,17 @@ pub enum LockName {
 }
 
 /// What the file system says about the file at this moment.
+///
+/// ```
+/// # use cloakroom::storage::{FileStorage, Status, Storage};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("file");
+/// let (file, _) = FileStorage::create(&path, 0o600)?;
+/// assert_eq!(file.status()?, Status { len: 0, links: 1 });
+/// std::fs::remove_file(&path)?;
+/// assert_eq!(file.status()?.links, 0);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status {
     /// Length in bytes.
@@ -49,6 +72,16 @@ pub struct Status {
 /// Through which boot and which mount this storage sees its file. Equal views
 /// share one page cache: what one wrote, the other reads. It is compared, never
 /// interpreted.
+///
+/// ```
+/// # use cloakroom::storage::{FileStorage, Storage};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("file");
+/// let (one, _) = FileStorage::create(&path, 0o600)?;
+/// let (other, _) = FileStorage::create(&path, 0o600)?;
+/// assert_eq!(one.view()?, other.view()?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {
     /// Differs after a reboot.
@@ -62,6 +95,14 @@ pub struct View {
 }
 
 /// How to wait a moment for somebody else.
+///
+/// ```
+/// # use cloakroom::storage::{MemoryStorage, Pause, Storage};
+/// let storage = MemoryStorage::new();
+/// let (before, time) = (storage.uptime(), std::time::Duration::from_millis(2));
+/// storage.pause(Pause::Sleep(time));
+/// assert!(storage.uptime() - before >= time);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pause {
     /// Let another runnable thread go first.
@@ -72,9 +113,25 @@ pub enum Pause {
 
 /// The memory of a file that others may change at any moment. Bytes are copied
 /// out, never borrowed.
+///
+/// ```
+/// # use cloakroom::storage::{FileStorage, ReadMap, Storage};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("file");
+/// let (file, _) = FileStorage::create(&path, 0o600)?;
+/// file.write_at(b"a coat, a hat", 0)?;
+/// if let Some(map) = file.map(13)? {
+///     let mut bytes = [0; 5];
+///     assert!(map.copy_out(&mut bytes, 8));
+///     assert_eq!(&bytes, b"a hat");
+///     assert!(!map.copy_out(&mut bytes, 4), "that is no multiple of 8");
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait ReadMap: Send + Sync + fmt::Debug {
     /// Number of bytes that may be asked for; the caller knows by
-    /// [`Storage::status`] how many of them the file has.
+    /// [`Storage::status`] how many of them the file has. To ask for others may
+    /// end in a SIGBUS.
     fn len(&self) -> u64;
 
     /// True when nothing is mapped.
@@ -91,7 +148,20 @@ pub trait ReadMap: Send + Sync + fmt::Debug {
 /// One open file together with its surroundings: locks, clocks, randomness.
 ///
 /// Calls may come from several threads at once. Every call may fail, and a
-/// failed call may have been carried out in part, except where noted.
+/// failed call may have been carried out in part, except where noted. Offsets and
+/// lengths are in bytes.
+///
+/// ```
+/// # use cloakroom::storage::{Fill, MemoryStorage, Storage};
+/// let storage: Box<dyn Storage> = Box::new(MemoryStorage::new());
+/// storage.extend(0, 4096, Fill::Zeros)?;
+/// storage.write_at(b"a coat", 64)?;
+/// storage.sync()?;
+/// let mut bytes = [1; 8];
+/// assert_eq!(storage.read_at(&mut bytes, 64)?, 8);
+/// assert_eq!(&bytes, b"a coat\0\0");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait Storage: Send + Sync + fmt::Debug {
     /// Length and link count, by one system call.
     fn status(&self) -> io::Result<Status>;
@@ -110,9 +180,10 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// a prefix that ends at a multiple of 4096 of the file's offsets.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
-    /// Makes the file reach from `from` (its present length, rounded up by the
-    /// caller) to `to`: reserves the space, then writes zeros in pieces of 4 KiB
-    /// where `fill` says so. On failure the file may have grown.
+    /// Makes the file reach to `to`: reserves the space from `from` on, then writes
+    /// zeros over it in pieces of 4 KiB where `fill` says so. `from` is the present
+    /// length, rounded by the caller: what the file has beyond it must be of no
+    /// worth. On failure the file may have grown.
     fn extend(&self, from: u64, to: u64, fill: Fill) -> io::Result<()>;
 
     /// Returns when everything written before the call is on the disk.
@@ -184,6 +255,16 @@ pub trait Storage: Send + Sync + fmt::Debug {
 
 /// What [`Storage::extend`] leaves in the new space. It reads as zeros in
 /// either case.
+///
+/// ```
+/// # use cloakroom::storage::{Fill, MemoryStorage, Storage};
+/// let storage = MemoryStorage::new();
+/// storage.extend(0, 128, Fill::Reserve)?;
+/// let mut bytes = [1; 128];
+/// storage.read_at(&mut bytes, 0)?;
+/// assert_eq!(bytes, [0; 128]);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fill {
     /// Written as zeros in pieces of 4 KiB, so that later small writes are cheap.
