@@ -38,9 +38,9 @@ const ATTEMPTS: u32 = 16;
 /// Whatever the number of sessions: a load is four small reads, or three once the
 /// handle knows this part of the index, and one more for each 64 KiB of a value
 /// that is larger than 32 KiB; they are system calls until the handle reads
-/// through a [map](crate::MapPolicy). A change is some ten system calls, two or
-/// three of them writes, and one more for each 4 KiB of such a large value. What
-/// it waits for is in [`Durability`](crate::Durability).
+/// through a [map](crate::MapPolicy). A change is some ten system calls, two to
+/// five of them writes, and one more for each 4 KiB of such a large value. What it
+/// waits for is in [`Durability`](crate::Durability).
 ///
 /// ```
 /// use cloakroom::{ByteContainer, Options};

@@ -27,8 +27,9 @@ const ATTEMPTS: u32 = 100;
 
 /// An iterator over the sessions of a container, in no order that means
 /// anything. Made by [`ByteContainer::iter`](crate::ByteContainer::iter), which
-/// tells what its items may be. It holds in memory what 64 KiB of index list, as
-/// often as the index has doubled since the walk began, and one session.
+/// tells what its items may be. It reads one segment of the index at a time, with
+/// those split off from it since the walk began, and keeps 16 bytes for each
+/// session in them.
 ///
 /// ```
 /// # use cloakroom::{ByteContainer, Options, storage::MemoryStorage};

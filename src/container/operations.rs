@@ -270,7 +270,8 @@ impl ByteContainer {
     }
 
     /// Removes a session. False if there was none. What an expired or unreadable
-    /// session left is removed, too. Writes one line; no value is read.
+    /// session left is removed, too. Writes some lines of 64 bytes, whatever the
+    /// value's length.
     ///
     /// # Errors
     /// As [`ByteContainer::save`].
@@ -294,7 +295,7 @@ impl ByteContainer {
 
     /// Moves a session's deadline (milliseconds since 1970; `None` is never; see
     /// [`Times`] for the range) without writing its value. False if there is no
-    /// such session. Writes one line.
+    /// such session. Writes one line of 64 bytes.
     ///
     /// # Errors
     /// As [`ByteContainer::save`].

@@ -240,8 +240,8 @@ impl Container {
         })
     }
 
-    /// Removes the session; false where there was none. The value is not read: one
-    /// that cannot be is removed, too.
+    /// Removes the session; false where there was none. A value that is no JSON or
+    /// cannot be read is removed, too.
     ///
     /// ```
     /// # fn main() -> cloakroom::Result<()> {
