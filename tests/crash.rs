@@ -35,6 +35,8 @@ mod stage;
 mod stories;
 #[path = "crash/workloads.rs"]
 mod workloads;
+#[path = "outside/wrapped.rs"]
+mod wrapped;
 
 /// The switches that break rules cost a branch each, so only a build of their own
 /// has them.

@@ -39,6 +39,8 @@ mod tracee;
 #[path = "outside/value.rs"]
 #[allow(dead_code)] // Two harnesses share it.
 mod value;
+#[path = "outside/wrapped.rs"]
+mod wrapped;
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};

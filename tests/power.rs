@@ -33,6 +33,8 @@ mod reading;
 mod value;
 #[path = "outside/work.rs"]
 mod work;
+#[path = "outside/wrapped.rs"]
+mod wrapped;
 
 use std::fs::{self, File};
 use std::io::Write;

@@ -203,6 +203,26 @@ fn unsafe_code_is_in_one_file() {
     expect_none("unsafe code elsewhere", findings);
 }
 
+/// The calls that a trait or a list of this text names, from `start` to the next line
+/// that is a closing brace.
+fn calls_of<'a>(text: &'a str, start: &str) -> Vec<&'a str> {
+    let (_, rest) = text.split_once(start).unwrap();
+    let lines = rest.lines().take_while(|line| *line != "}");
+    let calls = lines.filter_map(|line| line.strip_prefix("    fn ")?.split_once('('));
+    calls.map(|(name, _)| name).collect()
+}
+
+#[test]
+fn the_wrappers_of_tests_pass_every_call_of_a_storage_on() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let (storage, wrapped) = (read("src/storage/mod.rs"), read("tests/outside/wrapped.rs"));
+    let passed_on = calls_of(&wrapped, "pass_on! {");
+    let calls = calls_of(&storage, "pub trait Storage");
+    assert!(calls.len() > 20, "{calls:?}");
+    let forgotten = calls.into_iter().filter(|call| !passed_on.contains(call));
+    expect_none("not passed on", forgotten.map(str::to_owned).collect());
+}
+
 #[test]
 fn no_file_of_the_repository_is_huge() {
     let endings = ["rs", "md", "toml", "lock", "room", "cloakroom", "txt", "bin"];

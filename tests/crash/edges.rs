@@ -13,6 +13,7 @@ use crate::inherited::Inherited;
 use crate::play::{LARGE, LONG, MIDDLE, Person, Play, SHORT};
 use crate::plays::Scenes;
 use crate::stage;
+use crate::wrapped::Wrapped;
 
 /// Two syncs overlap, and the second one never ends: what the first one made
 /// durable must have been kept by the saves of both epochs.
@@ -87,13 +88,7 @@ pub(crate) fn saved_and_trimmed_at_once(scenes: &Scenes<'_>) -> Play {
 /// session is saved again.
 pub(crate) fn a_lost_extent_is_taken(scenes: &Scenes<'_>) -> Play {
     let play = scenes.crowd(42);
-    let who = play.enter(Never);
-    play.save(&who, 0, SHORT);
-    play.sync(&who);
-    play.save(&who, 0, LONG);
-    drop(who);
-    let behind_the_index = 2 * 1024;
-    play.cut(&mut |line, images| if line < behind_the_index { images - 1 } else { 0 });
+    play.lose_a_record();
     let who = play.enter(Never);
     play.save(&who, 1, LONG);
     play.save(&who, 0, SHORT);
@@ -257,7 +252,7 @@ pub(crate) fn a_server_forks(scenes: &Scenes<'_>) -> Play {
         let storage = Inherited::new(&shared);
         let options =
             Options::new().durability(Never).lock_deadline(std::time::Duration::from_millis(2));
-        (storage.pid(), ByteContainer::open_on(Box::new(storage), options).unwrap())
+        (storage.pid(), ByteContainer::open_on(Box::new(Wrapped(storage)), options).unwrap())
     };
     let (_, parent) = open();
     let (pid, child) = open();

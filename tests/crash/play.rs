@@ -285,6 +285,18 @@ impl Play {
         self.after_cut(synced);
     }
 
+    /// The first key has a durable version, and a newer one of which a cut leaves the
+    /// entry and takes the record.
+    pub(crate) fn lose_a_record(&self) {
+        let who = self.enter(Durability::Never);
+        self.save(&who, 0, SHORT);
+        self.sync(&who);
+        self.save(&who, 0, LONG);
+        drop(who);
+        let behind_the_index = 2 * 1024;
+        self.cut(&mut |line, images| if line < behind_the_index { images - 1 } else { 0 });
+    }
+
     fn after_cut(&self, synced: u64) {
         self.cuts.set(self.cuts.get() + 1);
         let observer = stage::observer(&self.disk);

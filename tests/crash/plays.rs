@@ -395,13 +395,7 @@ pub(crate) fn saved_three_times(scenes: &Scenes<'_>) -> Play {
 /// the power goes once more.
 pub(crate) fn cut_again_after_recovery(scenes: &Scenes<'_>) -> Play {
     let play = scenes.crowd(24);
-    let who = play.enter(Never);
-    play.save(&who, 0, SHORT);
-    play.sync(&who);
-    play.save(&who, 0, LONG);
-    drop(who);
-    let behind_the_index = 2 * 1024;
-    play.cut(&mut |line, images| if line < behind_the_index { images - 1 } else { 0 });
+    play.lose_a_record();
     for passes in 0..3 {
         play.branching(|| {
             let who = play.enter(Never);

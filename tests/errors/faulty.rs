@@ -9,10 +9,11 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use cloakroom::storage::simulated::SimulatedStorage;
-use cloakroom::storage::{Fill, LockName, Pause, ReadMap, Status, Storage, View};
+use cloakroom::storage::{Fill, LockName, ReadMap, Status, Storage, View};
+
+use crate::wrapped::{Wrapped, Wrapper};
 
 /// A call that can fail, with what its ways to fail depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,7 +233,11 @@ impl Faulty {
     }
 }
 
-impl Storage for Faulty {
+impl Wrapper for Faulty {
+    fn below(&self) -> &dyn Storage {
+        &self.storage
+    }
+
     fn status(&self) -> io::Result<Status> {
         self.whole(Call::Status)?;
         self.storage.status()
@@ -322,23 +327,20 @@ impl Storage for Faulty {
         }
     }
 
-    fn lock_holder(&self) -> Option<u32> {
-        self.storage.lock_holder()
-    }
-
     fn reopen(&self) -> io::Result<Option<Box<dyn Storage>>> {
         match self.plan.turn(Call::Reopen) {
             Some(Fault::Errno(errno)) => Err(error(errno)),
             Some(Fault::Missing) => Ok(None),
             _ => {
                 let storage = self.storage.disk().open(self.storage.process());
-                Ok(Some(Box::new(Faulty { plan: self.plan.clone(), storage })))
+                Ok(Some(Box::new(Wrapped(Faulty { plan: self.plan.clone(), storage }))))
             }
         }
     }
 
-    fn abandon(&self) {
-        self.storage.abandon();
+    /// Never, so that views are compared, which can fail.
+    fn is_marked(&self) -> bool {
+        false
     }
 
     fn view(&self) -> io::Result<Option<View>> {
@@ -347,22 +349,6 @@ impl Storage for Faulty {
             Some(Fault::Missing) => Ok(None),
             _ => self.storage.view(),
         }
-    }
-
-    fn process_id(&self) -> u32 {
-        self.storage.process_id()
-    }
-
-    fn now_ms(&self) -> u64 {
-        self.storage.now_ms()
-    }
-
-    fn uptime(&self) -> Duration {
-        self.storage.uptime()
-    }
-
-    fn pause(&self, pause: Pause) {
-        self.storage.pause(pause);
     }
 
     fn random(&self, bytes: &mut [u8]) -> io::Result<()> {

@@ -20,3 +20,5 @@ mod stage;
 mod sweep;
 mod tally;
 mod traced;
+#[path = "../outside/wrapped.rs"]
+mod wrapped;

@@ -19,6 +19,7 @@ use crate::known::Known;
 use crate::run::{Run, shape};
 use crate::stage::{STATES, Stage, State, filler, read};
 use crate::tally::{Tally, say};
+use crate::wrapped::Wrapped;
 
 /// Calls of one case that are failed, at most (few where the build is slow); and in
 /// a soak.
@@ -50,7 +51,7 @@ impl Case<'_> {
     fn open(&self, plan: &Plan) -> cloakroom::Result<ByteContainer> {
         let process = self.stage.disk.spawn();
         let storage = self.stage.disk.open(process);
-        let storage = Box::new(Faulty { plan: plan.clone(), storage });
+        let storage = Box::new(Wrapped(Faulty { plan: plan.clone(), storage }));
         match self.act.opens {
             Opens::Writing => ByteContainer::open_on(storage, self.manner.options()),
             Opens::Reading => ByteContainer::open_read_only_on(storage, self.manner.options()),

@@ -3,13 +3,12 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Mutex;
 
-use cloakroom::storage::{
-    Access, FileStorage, Fill, LockName, Pause, ReadMap, Status, Storage, View,
-};
+use cloakroom::storage::{Access, FileStorage, LockName, Storage};
 use cloakroom::{ByteContainer, Options};
+
+use crate::wrapped::{Wrapped, Wrapper};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Opening {
@@ -41,11 +40,15 @@ struct Broken {
 impl Broken {
     fn open(path: &Path, opening: Opening) -> io::Result<Box<dyn Storage>> {
         let file = FileStorage::open(path, Access::ReadWrite)?;
-        Ok(Box::new(Broken { file, opening, held_back: Mutex::new(None) }))
+        Ok(Box::new(Wrapped(Broken { file, opening, held_back: Mutex::new(None) })))
     }
 }
 
-impl Storage for Broken {
+impl Wrapper for Broken {
+    fn below(&self) -> &dyn Storage {
+        &self.file
+    }
+
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         match self.opening {
             Opening::Halves => {
@@ -81,59 +84,7 @@ impl Storage for Broken {
         }
     }
 
-    fn view(&self) -> io::Result<Option<View>> {
-        self.file.view()
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.file.sync()
-    }
-
     fn reopen(&self) -> io::Result<Option<Box<dyn Storage>>> {
         Ok(Some(Broken::open(self.file.path(), self.opening)?))
-    }
-
-    fn status(&self) -> io::Result<Status> {
-        self.file.status()
-    }
-
-    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(bytes, offset)
-    }
-
-    fn extend(&self, from: u64, to: u64, fill: Fill) -> io::Result<()> {
-        self.file.extend(from, to, fill)
-    }
-
-    fn map(&self, len: u64) -> io::Result<Option<Arc<dyn ReadMap>>> {
-        self.file.map(len)
-    }
-
-    fn lock_holder(&self) -> Option<u32> {
-        self.file.lock_holder()
-    }
-
-    fn abandon(&self) {
-        self.file.abandon();
-    }
-
-    fn process_id(&self) -> u32 {
-        self.file.process_id()
-    }
-
-    fn now_ms(&self) -> u64 {
-        self.file.now_ms()
-    }
-
-    fn uptime(&self) -> Duration {
-        self.file.uptime()
-    }
-
-    fn pause(&self, pause: Pause) {
-        self.file.pause(pause);
-    }
-
-    fn random(&self, bytes: &mut [u8]) -> io::Result<()> {
-        self.file.random(bytes)
     }
 }

@@ -1,14 +1,14 @@
 //! A clock that is ten years off, in either direction, for a while or for good:
 //! deadlines are judged by it, and nothing is deleted on its word.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use cloakroom::storage::{Fill, LockName, MemoryStorage, Pause, ReadMap, Status, Storage, View};
+use cloakroom::storage::{MemoryStorage, Storage};
 use cloakroom::{ByteContainer, Durability, Options, Outcome};
 
+use crate::wrapped::{Wrapped, Wrapper};
 use crate::{assert_sound, value};
 
 const TEN_YEARS: u64 = 10 * 365 * 86_400_000;
@@ -22,69 +22,13 @@ struct Clocked {
     now_ms: Arc<AtomicU64>,
 }
 
-impl Storage for Clocked {
+impl Wrapper for Clocked {
+    fn below(&self) -> &dyn Storage {
+        &self.storage
+    }
+
     fn now_ms(&self) -> u64 {
         self.now_ms.load(Ordering::Relaxed)
-    }
-
-    fn status(&self) -> io::Result<Status> {
-        self.storage.status()
-    }
-
-    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.storage.read_at(bytes, offset)
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.storage.write_at(bytes, offset)
-    }
-
-    fn extend(&self, from: u64, to: u64, fill: Fill) -> io::Result<()> {
-        self.storage.extend(from, to, fill)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.storage.sync()
-    }
-
-    fn map(&self, len: u64) -> io::Result<Option<Arc<dyn ReadMap>>> {
-        self.storage.map(len)
-    }
-
-    fn try_lock(&self, lock: LockName) -> io::Result<bool> {
-        self.storage.try_lock(lock)
-    }
-
-    fn unlock(&self, lock: LockName) -> io::Result<()> {
-        self.storage.unlock(lock)
-    }
-
-    fn lock_holder(&self) -> Option<u32> {
-        self.storage.lock_holder()
-    }
-
-    fn reopen(&self) -> io::Result<Option<Box<dyn Storage>>> {
-        self.storage.reopen()
-    }
-
-    fn view(&self) -> io::Result<Option<View>> {
-        self.storage.view()
-    }
-
-    fn process_id(&self) -> u32 {
-        self.storage.process_id()
-    }
-
-    fn uptime(&self) -> Duration {
-        self.storage.uptime()
-    }
-
-    fn pause(&self, pause: Pause) {
-        self.storage.pause(pause);
-    }
-
-    fn random(&self, bytes: &mut [u8]) -> io::Result<()> {
-        self.storage.random(bytes)
     }
 }
 
@@ -94,8 +38,8 @@ fn container(durability: Durability) -> (ByteContainer, Arc<AtomicU64>) {
     let storage = Clocked { storage: MemoryStorage::new(), now_ms: Arc::clone(&now_ms) };
     let other = Clocked { storage: storage.storage.share(), now_ms: Arc::clone(&now_ms) };
     let options = Options::new().durability(durability);
-    drop(ByteContainer::create_on(Box::new(other), options.clone()).unwrap());
-    let container = ByteContainer::open_on(Box::new(storage), options).unwrap();
+    drop(ByteContainer::create_on(Box::new(Wrapped(other)), options.clone()).unwrap());
+    let container = ByteContainer::open_on(Box::new(Wrapped(storage)), options).unwrap();
     container.save("ends", b"a hat").unwrap();
     container.touch("ends", Some(NOW + HOUR)).unwrap();
     container.save("stays", b"a coat").unwrap();

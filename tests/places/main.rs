@@ -14,6 +14,8 @@ mod mounts;
 mod process;
 mod role;
 mod truncated;
+#[path = "../outside/wrapped.rs"]
+mod wrapped;
 
 use cloakroom::{ByteContainer, Durability, MapPolicy, Options};
 

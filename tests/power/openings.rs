@@ -4,15 +4,13 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use cloakroom::storage::{
-    Access, FileStorage, Fill, LockName, Pause, ReadMap, Status, Storage, View,
-};
+use cloakroom::storage::{Access, FileStorage, Storage, View};
 use cloakroom::{ByteContainer, Options, Result};
 
 use crate::kernel;
+use crate::wrapped::{Wrapped, Wrapper};
 
 /// Nothing is broken.
 pub(crate) const PLAIN: &str = "plain";
@@ -44,11 +42,15 @@ impl Broken {
     fn open(path: &Path, opening: &str) -> io::Result<Box<dyn Storage>> {
         let file = FileStorage::open(path, Access::ReadWrite)?;
         let again = File::options().read(true).write(true).open(path)?;
-        Ok(Box::new(Broken { file, again, opening: opening.to_owned() }))
+        Ok(Box::new(Wrapped(Broken { file, again, opening: opening.to_owned() })))
     }
 }
 
-impl Storage for Broken {
+impl Wrapper for Broken {
+    fn below(&self) -> &dyn Storage {
+        &self.file
+    }
+
     fn sync(&self) -> io::Result<()> {
         match self.opening.as_str() {
             NO_SYNC => Ok(()),
@@ -75,61 +77,5 @@ impl Storage for Broken {
 
     fn reopen(&self) -> io::Result<Option<Box<dyn Storage>>> {
         Ok(Some(Broken::open(self.file.path(), &self.opening)?))
-    }
-
-    fn status(&self) -> io::Result<Status> {
-        self.file.status()
-    }
-
-    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(bytes, offset)
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_at(bytes, offset)
-    }
-
-    fn extend(&self, from: u64, to: u64, fill: Fill) -> io::Result<()> {
-        self.file.extend(from, to, fill)
-    }
-
-    fn map(&self, len: u64) -> io::Result<Option<Arc<dyn ReadMap>>> {
-        self.file.map(len)
-    }
-
-    fn try_lock(&self, lock: LockName) -> io::Result<bool> {
-        self.file.try_lock(lock)
-    }
-
-    fn unlock(&self, lock: LockName) -> io::Result<()> {
-        self.file.unlock(lock)
-    }
-
-    fn lock_holder(&self) -> Option<u32> {
-        self.file.lock_holder()
-    }
-
-    fn abandon(&self) {
-        self.file.abandon();
-    }
-
-    fn process_id(&self) -> u32 {
-        self.file.process_id()
-    }
-
-    fn now_ms(&self) -> u64 {
-        self.file.now_ms()
-    }
-
-    fn uptime(&self) -> Duration {
-        self.file.uptime()
-    }
-
-    fn pause(&self, pause: Pause) {
-        self.file.pause(pause);
-    }
-
-    fn random(&self, bytes: &mut [u8]) -> io::Result<()> {
-        self.file.random(bytes)
     }
 }
