@@ -16,6 +16,8 @@ mod history;
 mod inherited;
 #[path = "crash/making.rs"]
 mod making;
+#[path = "crash/marks.rs"]
+mod marks;
 #[path = "crash/play.rs"]
 mod play;
 #[path = "crash/plays.rs"]

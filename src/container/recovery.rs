@@ -1,14 +1,15 @@
 //! Recovery: what the first writer does after the page cache may have been lost.
 //!
-//! It is noticed by the witness, a hash of boot, mount, device and inode: a
-//! writer whose own is not among those that the container remembers for this
-//! boot (reboot, remount, a copied file) recovers under its first lock. To tell
-//! the witness costs a young process several microseconds, so whoever has compared
-//! it, or has recovered, marks the inode in memory; a mark that is still there says
-//! that nothing was lost since. It is set last: a recovery that was killed leaves
-//! an unmarked inode. And no mark is older than a loss, since what loses written
-//! bytes loses the inode in memory with them. Nothing is scanned; entries are
-//! cleaned when they are next changed, and bitmaps are rebuilt by the pass.
+//! It is noticed by the witness, a hash of boot, mount, device and inode: a writer
+//! whose own is not among those that the container remembers for this boot (reboot,
+//! remount, a copied file) recovers under its first lock; so does one that finds
+//! nothing synced since the system was started. To tell the witness costs a young
+//! process several microseconds, so whoever has compared it, or has recovered, marks
+//! the inode in memory; a mark that is still there says that nothing was lost since.
+//! It is set last: a recovery that was killed leaves an unmarked inode. And no mark
+//! is older than a loss, since what loses written bytes loses the inode in memory
+//! with them. Nothing is scanned; entries are cleaned when they are next changed,
+//! and bitmaps are rebuilt by the pass.
 //!
 //! The order, and what a kill or a cut after each step leaves:
 //! 1. write epoch += 16, and in the same store generation and recovered epoch :=
@@ -30,6 +31,7 @@
 
 use siphasher::sip::SipHasher24;
 
+use super::open_file::OpenFile;
 use super::rules::{Rule, holds};
 use super::writer::Writer;
 use crate::error::{DamageKind, Error, Result};
@@ -40,8 +42,9 @@ use crate::storage::View;
 impl Writer<'_> {
     pub(super) fn recover_if_needed(&mut self) -> Result<()> {
         let unfinished = self.control.recovery_unfinished() && holds(Rule::UnfinishedRecoveryFirst);
-        let unchanged =
-            self.local_ref().view_known || self.is_marked() || !holds(Rule::WitnessNoticesCuts);
+        let unchanged = self.local_ref().view_known
+            || self.file.is_marked(&self.control)
+            || !holds(Rule::WitnessNoticesCuts);
         if unchanged && !unfinished {
             self.local().view_known = true;
             return Ok(());
@@ -52,7 +55,8 @@ impl Writer<'_> {
         let view =
             self.file.storage().view().map_err(|source| Error::io("tell boots apart", source))?;
         let witness = view.map(|view| witness(&view));
-        let known = witness.is_some_and(|(boot, witness)| self.views().knows(boot, witness));
+        let known = witness.is_some_and(|(boot, witness)| self.views().knows(boot, witness))
+            && self.file.is_of_this_boot(&self.control);
         if !known || unfinished {
             self.recover(witness)?;
         }
@@ -138,15 +142,21 @@ impl Writer<'_> {
     }
 }
 
-impl Writer<'_> {
-    /// Whether the inode is marked and the container in it has been synced since the
-    /// system was started. One that was not is another that was copied over the
-    /// marked one: whoever marks has recovered or seen somebody who had.
-    fn is_marked(&self) -> bool {
-        let storage = self.file.storage();
-        storage.is_marked() && self.control.synced_at_ms >= storage.booted_ms()
+impl OpenFile {
+    /// Whether the inode is marked and the container in it is the one that was marked.
+    pub(super) fn is_marked(&self, control: &Control) -> bool {
+        self.storage().is_marked() && self.is_of_this_boot(control)
     }
 
+    /// Whether the container has been synced since the system was started, as by every
+    /// recovery. One that was not is another that was copied over the marked one, or a
+    /// cut took what came after its last sync, and the boot id is the same for ever.
+    pub(super) fn is_of_this_boot(&self, control: &Control) -> bool {
+        control.synced_at_ms >= self.storage().booted_ms()
+    }
+}
+
+impl Writer<'_> {
     /// Whether the system was started since the views were entered. Another boot id
     /// alone does not say so: containers of a system give their processes others.
     fn has_rebooted(&self, boot: u64) -> bool {

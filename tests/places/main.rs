@@ -7,10 +7,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod boots;
 mod clock;
 mod copies;
 mod mount;
 mod mounts;
+mod network;
 mod process;
 mod role;
 mod truncated;

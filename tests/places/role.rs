@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
-use crate::{mounts, process};
+use crate::{boots, mounts, network, process};
 
 const ROLE: &str = "CLOAKROOM_TEST_ROLE";
 const PATH: &str = "CLOAKROOM_TEST_PATH";
@@ -23,6 +23,8 @@ fn play() {
         "in a chroot" => process::in_a_chroot(&path),
         "prefork" => process::prefork(&path),
         "without descriptors" => process::without_descriptors(&path),
+        "tell boot" => boots::tell_boot(&path),
+        "on a network" => network::on_a_network(&path),
         "hold" => process::hold(&path),
         "lowered limit" => process::lowered_limit(&path),
         other => panic!("no role {other:?}"),
@@ -30,16 +32,24 @@ fn play() {
 }
 
 pub(crate) fn start(role: &str, path: &OsStr) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+    under(&[], role, path).spawn().unwrap()
+}
+
+/// A command that has a program with these arguments start the role.
+pub(crate) fn under(program: &[&str], role: &str, path: &OsStr) -> Command {
+    let own = std::env::current_exe().unwrap().into_os_string();
+    let mut words = program.iter().map(Into::into).chain([own]);
+    let mut command = Command::new(words.next().unwrap());
+    command
+        .args(words)
         .args(["--exact", "role::play", "--nocapture", "--test-threads=1"])
         .env(ROLE, role)
         .env(PATH, path)
         .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+        .stderr(Stdio::piped());
+    command
 }
 
 /// Waits for the end of a role, which must have gone well.

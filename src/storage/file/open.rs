@@ -171,10 +171,11 @@ impl FileStorage {
             let first_mode = Mode::RUSR | Mode::WUSR;
             match open_descriptor(&path, flags | OFlags::CREATE | OFlags::EXCL, first_mode) {
                 Ok(descriptor) => {
-                    let (descriptor, facts) = check(descriptor)?;
+                    let (descriptor, mut facts) = check(descriptor)?;
                     // umask has its say in open, so the mode is set and not only asked for.
                     if Mode::from_raw_mode(facts.mode) != mode {
                         retry_on_intr(|| rustix::fs::fchmod(&descriptor, mode))?;
+                        facts.mode = mode.as_raw_mode();
                     }
                     let made = FileStorage::new(descriptor, &facts, path, flags);
                     return Ok((made, Origin::Made));

@@ -185,6 +185,12 @@ impl SimulatedDisk {
         self.state().world.set_inode(inode);
     }
 
+    /// Has the inode and its mark stay in memory until the power is cut. At first it is
+    /// evicted now and then.
+    pub fn keep_inode(&self) {
+        self.state().world.evicts = false;
+    }
+
     /// Sets the number of the file's names; 0 is an unlinked file.
     pub fn set_links(&self, links: u64) {
         self.state().world.links = links;

@@ -59,6 +59,8 @@ pub(super) struct World {
     inode: u64,
     /// The mark of the inode in memory.
     marked: bool,
+    /// Whether the inode is evicted now and then, and its mark with it.
+    pub(super) evicts: bool,
     pub(super) links: u64,
     pub(super) capacity: Option<u64>,
     /// Since 1970.
@@ -79,6 +81,7 @@ impl World {
             boot: 1,
             inode: 1,
             marked: false,
+            evicts: true,
             links: 1,
             capacity: None,
             wall: Duration::from_secs(1_700_000_000),
@@ -144,7 +147,7 @@ impl World {
 
     /// Whether the inode is marked. Now and then it was evicted meanwhile.
     pub(super) fn is_marked(&mut self) -> bool {
-        self.marked &= !self.rng.chance(1, 16);
+        self.marked &= !self.evicts || !self.rng.chance(1, 16);
         self.marked
     }
 

@@ -124,6 +124,58 @@ fn a_mark_is_seen_by_others_and_does_not_go_with_a_copy() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_mark_is_believed_only_where_all_who_may_read_may_also_write() {
+    let (directory, _) = place();
+    let sealed = [0o600, 0o400, 0o660, 0o606, 0o666, 0o620, 0o602, 0o711, 0o777];
+    let open = [0o640, 0o604, 0o644, 0o664, 0o646, 0o642, 0o440, 0o404, 0o444, 0o755];
+    for (mode, believed) in
+        sealed.map(|mode| (mode, true)).into_iter().chain(open.map(|mode| (mode, false)))
+    {
+        let path = directory.path().join(format!("{mode:o}"));
+        let (storage, _) = FileStorage::create(&path, mode).unwrap();
+        storage.mark();
+        let other = FileStorage::open(&path, Access::ReadOnly).unwrap();
+        assert_eq!(other.is_marked(), believed, "{mode:o}");
+        assert_eq!(storage.is_marked(), believed, "{mode:o}, by its maker");
+        storage.unmark();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let other = FileStorage::open(&path, Access::ReadOnly).unwrap();
+        assert!(!other.is_marked(), "{mode:o}, taken away");
+    }
+}
+
+/// The hint of an inode may be another than the mark: then it says nothing, and stays.
+#[test]
+#[cfg(target_os = "linux")]
+fn another_hint_is_no_mark_and_is_not_taken_away() {
+    use super::super::sys::{set_write_hint, write_hint};
+    let (_directory, path) = place();
+    let storage = made(&path);
+    let file = fs::File::open(&path).unwrap();
+    for hint in [0, 1, 3, 4, 5] {
+        set_write_hint(&file, hint).unwrap();
+        assert!(!storage.is_marked(), "{hint}");
+        storage.unmark();
+        assert_eq!(write_hint(&file), Some(hint));
+    }
+    storage.mark();
+    assert!(storage.is_marked());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_start_of_the_system_is_told_by_the_clock_of_now() {
+    let (_directory, path) = place();
+    let storage = made(&path);
+    let text = fs::read_to_string("/proc/uptime").unwrap();
+    let seconds: f64 = text.split(' ').next().unwrap().parse().unwrap();
+    let started_ms = storage.now_ms() - (seconds * 1000.0) as u64;
+    let off_ms = storage.booted_ms().abs_diff(started_ms);
+    assert!(off_ms < 2000, "{off_ms} ms off");
+}
+
+#[test]
 fn a_map_shows_what_was_written_before_and_after_it_was_made() {
     let (_directory, path) = place();
     let storage = made(&path);
