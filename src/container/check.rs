@@ -173,7 +173,7 @@ impl OpenFile {
         }
         let now_ms = self.storage().now_ms();
         let claims = Claims::default();
-        let crashed = self.may_have_crashed();
+        let crashed = self.may_have_crashed(&control);
         let mut walk = Walk { file: self, control, root, now_ms, crashed, report, claims };
         for number in 0..root.segments {
             if let Err(error) = walk.segment(number) {
@@ -195,8 +195,14 @@ impl OpenFile {
     }
 
     /// Whether the file may have been cut off from its page cache since the last
-    /// recovery.
-    fn may_have_crashed(&self) -> bool {
+    /// recovery: whether the first writer would recover, as far as a reader can tell.
+    fn may_have_crashed(&self, control: &Control) -> bool {
+        if !self.is_of_this_boot(control) {
+            return true;
+        }
+        if self.storage().is_marked() {
+            return false;
+        }
         let index = &self.records.index;
         let view = self.storage().view().ok().flatten();
         let line = index.source.line(place::VIEWS).ok().flatten();

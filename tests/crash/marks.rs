@@ -81,6 +81,37 @@ fn recoveries(disk: &SimulatedDisk, container: &ByteContainer, value: &str) -> u
     disk.syncs_under_lock() - before
 }
 
+/// What `check` notes when it looks from a mount of its own.
+fn notes_from_another_mount(disk: &SimulatedDisk, inode: Inode) -> Vec<String> {
+    let process = disk.spawn();
+    disk.set_mount(process, Some(2));
+    let storage = disk.open(process);
+    if inode == Inode::Marked {
+        storage.mark();
+    }
+    let container = ByteContainer::open_read_only_on(Box::new(storage), Options::new()).unwrap();
+    let report = container.check().unwrap();
+    assert!(report.is_sound(), "{:?}", report.damage);
+    report.notes.into_iter().map(|note| note.what).collect()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Inode {
+    Marked,
+    Unmarked,
+}
+
+/// A check that saw the file through another mount than its writers told of a crash
+/// that nobody had had, and left the free space unchecked.
+#[test]
+fn a_check_that_looks_through_another_mount_believes_the_mark_as_writers_do() {
+    let disk = disk();
+    save(&here(&disk), "1");
+    assert_eq!(notes_from_another_mount(&disk, Inode::Marked), Vec::<String>::new());
+    let notes = notes_from_another_mount(&disk, Inode::Unmarked);
+    assert!(notes.iter().any(|note| note.contains("nobody has written")), "{notes:?}");
+}
+
 /// Each of many mounts of one file (those of containers, say) would have to recover,
 /// were it not for the mark.
 #[test]

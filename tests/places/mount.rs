@@ -59,6 +59,15 @@ impl Mount {
         Ok(Mount { directory })
     }
 
+    /// This directory once more.
+    pub(crate) fn bind(other: &Path) -> Result<Mount, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("place");
+        fs::create_dir(&place).unwrap();
+        run("mount", &["--bind", other.to_str().unwrap(), place.to_str().unwrap()])?;
+        Ok(Mount { directory })
+    }
+
     /// From now on nothing can be written here.
     pub(crate) fn make_read_only(&self) -> Result<(), String> {
         run("mount", &["-o", "remount,ro", self.path().to_str().unwrap()])

@@ -187,3 +187,20 @@ fn a_container_in_the_lower_layer_of_an_overlay_is_copied_up_by_its_first_writer
     }
     assert!(before == fs::read(&below).unwrap());
 }
+
+/// Of a site whose server has mounts of its own, as containers and services have.
+#[test]
+fn a_check_from_outside_a_servers_mounts_tells_of_no_crash() {
+    let directory = tempfile::tempdir().unwrap();
+    let mount = match Mount::bind(directory.path()) {
+        Ok(mount) => mount,
+        Err(why) => return not_run("a second mount of a directory", &why),
+    };
+    let server = mount.path().join("sessions.room");
+    let container = ByteContainer::create(&server, Options::new()).unwrap();
+    container.save("visitor", b"a hat").unwrap();
+    drop(container);
+    let path = directory.path().join("sessions.room");
+    let report = ByteContainer::open_read_only(&path, Options::new()).unwrap().check().unwrap();
+    assert!(report.damage.is_empty() && report.notes.is_empty(), "{report:?}");
+}
