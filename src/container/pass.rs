@@ -169,7 +169,11 @@ impl Writer<'_> {
         let last = self.block_head(block)?;
         let found = last.filter(|head| head.generation == generation);
         let before = found.unwrap_or_else(|| {
-            let fresh = BlockHead::taken(generation, Use::Extents(class));
+            let usage = match last.map(|last| last.usage) {
+                Some(cut @ Use::Extents(_)) if !holds(Rule::ClassesFromRecords) => cut,
+                _ => Use::Extents(class),
+            };
+            let fresh = BlockHead::taken(generation, usage);
             let mut before = BlockHead { complete: false, ..fresh };
             if let Some(last) = last.filter(|_| !holds(Rule::PassBeginsAfresh)) {
                 before.bitmap = last.bitmap;

@@ -88,6 +88,7 @@ rules! {
     UnseenEmptyAsOfNow, 7, "A block that the pass never came to is empty as of now.";
     RecoveryBeginsGeneration, 8, "Recovery declares all bitmaps unknown.";
     PassMarksSegments, 8, "The pass marks the blocks of the segments.";
+    ClassesFromRecords, 8, "The pass takes a block's class from the records in it.";
     PassMarksPieces, 8, "The pass marks the blocks of large values.";
     PassMarksOlderVersions, 8, "The pass marks what `mid` and `old` name, too.";
     PassBeginsAfresh, 22, "The pass begins each bitmap with no bit set.";

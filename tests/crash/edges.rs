@@ -10,7 +10,7 @@ use cloakroom::storage::simulated::{
 use cloakroom::{ByteContainer, ErrorKind, Finding, Options};
 
 use crate::inherited::Inherited;
-use crate::play::{LARGE, LONG, MIDDLE, Person, Play, SHORT};
+use crate::play::{LARGE, LONG, MIDDLE, Person, Play, SHORT, THIRD};
 use crate::plays::Scenes;
 use crate::stage;
 use crate::wrapped::Wrapped;
@@ -95,6 +95,77 @@ pub(crate) fn a_lost_extent_is_taken(scenes: &Scenes<'_>) -> Play {
     drop(who);
     play.check();
     play.aftermath();
+    play
+}
+
+/// An empty block takes records of a smaller class, and of that a cut leaves all but
+/// its head: the class of before, whose extents are larger, must not be believed.
+pub(crate) fn a_head_of_a_larger_class_is_left(scenes: &Scenes<'_>) -> Play {
+    let play = scenes.crowd(44);
+    // Processes that live for one request keep no spare extents.
+    for size in [THIRD, SHORT] {
+        let who = play.enter(Never);
+        for key in 0..3 {
+            play.save(&who, key, size);
+        }
+        play.sync(&who);
+    }
+    let who = play.enter(Never);
+    play.trim(&who);
+    play.sync(&who);
+    let who = play.enter(Never);
+    for key in 3..5 {
+        play.save(&who, key, MIDDLE);
+    }
+    drop(who);
+    play.cut(&mut |line, images| if line % 1024 == 0 { 0 } else { images - 1 });
+    let who = play.enter(Never);
+    play.pass(&who);
+    play.sync(&who);
+    // The first of the two goes, and what needs more space than it had comes.
+    play.remove(&who, 3);
+    play.sync(&who);
+    play.trim(&who);
+    play.sync(&who);
+    drop(who);
+    for key in 0..3 {
+        play.save(&play.enter(Never), key, THIRD);
+    }
+    play.aftermath();
+    play
+}
+
+/// While somebody syncs, somebody with another view begins to recover, and their sync
+/// fails: what it did not write must not become durable by the first one's success.
+/// Two rules see to that, and either of them suffices: an unfinished recovery goes
+/// before all else, and a failure voids a sync under way.
+pub(crate) fn a_recovery_fails_while_another_syncs(scenes: &Scenes<'_>) -> Play {
+    let mut play = scenes.crowd(46);
+    for seed in 0..40 {
+        play = play.followed_by(scenes.crowd(460 + seed));
+        let who = play.enter(Never);
+        play.save(&who, 0, SHORT);
+        play.sync(&who);
+        play.save(&who, 0, LONG);
+        let other = play.enter_by(300 + seed, Never);
+        let (disk, first_id) = (play.disk.clone(), who.process);
+        let calls = AtomicU32::new(0);
+        play.disk.set_hook(Some(Arc::new(move |call: &Call| {
+            if call.operation == Operation::SyncEnd
+                && call.process == first_id
+                && calls.fetch_add(1, Ordering::Relaxed) == 0
+            {
+                disk.fail_syncs(1);
+                other.container.save("other", b"1").unwrap_err();
+            }
+            Verdict::Proceed
+        })));
+        who.container.sync().unwrap();
+        play.disk.set_hook(None);
+        play.was_synced_before(0, &[]);
+        drop(who);
+        play.cut_in_all_ways(2);
+    }
     play
 }
 

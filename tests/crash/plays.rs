@@ -494,6 +494,8 @@ pub(crate) const ALL: &[(&str, Script)] = &[
     ("saved_during_a_sync", edges::saved_during_a_sync),
     ("saved_and_trimmed_at_once", edges::saved_and_trimmed_at_once),
     ("a_lost_extent_is_taken", edges::a_lost_extent_is_taken),
+    ("a_head_of_a_larger_class_is_left", edges::a_head_of_a_larger_class_is_left),
+    ("a_recovery_fails_while_another_syncs", edges::a_recovery_fails_while_another_syncs),
     ("died_superseding", edges::died_superseding),
     ("removed_twice", edges::removed_twice),
     ("large_values_come_and_go", edges::large_values_come_and_go),

@@ -72,6 +72,7 @@ const FOUND: &[(Rule, Hunt)] = &[
     (Rule::UnseenEmptyAsOfNow, Played("an_unseen_block_changes_class")),
     (Rule::RecoveryBeginsGeneration, Serial(2)),
     (Rule::PassMarksSegments, Serial(0)),
+    (Rule::ClassesFromRecords, Played("a_head_of_a_larger_class_is_left")),
     (Rule::PassMarksPieces, Serial(13)),
     (Rule::PassMarksOlderVersions, Mixed(3)),
     (Rule::PassBeginsAfresh, Played("back_after_vacating")),
