@@ -9,7 +9,7 @@ FUZZ_TARGETS ?= operations tampered crashes dump restore open_bytes
 # fast. FUZZ_SANITIZER=address turns it on.
 FUZZ_SANITIZER ?= none
 
-.PHONY: help setup test prove power kills lint bench fuzz miri models sanitize soak
+.PHONY: help setup test prove power kills lint bench bench-peers fuzz miri models sanitize soak
 
 help:
 	@echo "make test    all tests; installs the Debian packages that they need"
@@ -18,6 +18,7 @@ help:
 	@echo "make kills   KILLS=$(KILLS) random kills, and at every system call"
 	@echo "make lint    rustfmt, clippy and docs, warnings denied"
 	@echo "make bench   criterion benches"
+	@echo "make bench-peers  beside other stores; writes BENCHMARKS.md and its plots"
 	@echo "make fuzz    each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make miri    the core under an interpreter, on three kinds of machine"
 	@echo "make sanitize  the tests under AddressSanitizer and ThreadSanitizer"
@@ -67,11 +68,27 @@ lint:
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo fmt --check --manifest-path miri/Cargo.toml
 	cargo fmt --check --manifest-path models/Cargo.toml
+	cargo fmt --check --manifest-path benches/peers/Cargo.toml
 	cargo clippy --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features
 
 bench:
 	cargo bench --bench '*'
+
+# The stores come from Debian where the bench does not build them itself; what is
+# missing is said to be "not run" and left out.
+PEER_PACKAGES = redis-server libtdb1 libgdbm6 libtkrzw1
+bench-peers:
+	@missing=$$(for package in $(PEER_PACKAGES); do \
+	    dpkg -s $$package >/dev/null 2>&1 || echo $$package; done); \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ]; then \
+	    echo "installing the Debian packages of other stores:" $$missing; \
+	    export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
+	    apt-get update -qq && apt-get install -qq -y --no-install-recommends $$missing; \
+	elif [ -n "$$missing" ]; then \
+	    echo "for these stores: sudo apt-get install" $$missing >&2; \
+	fi
+	cargo run --release --manifest-path benches/peers/Cargo.toml -- $(WORKS)
 
 fuzz: $(FUZZ_TARGETS:%=fuzz-%)
 

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 mod child;
 mod data;
 mod durable;
+mod floor;
 mod load;
 mod memory;
 mod request;
@@ -22,6 +23,7 @@ mod space;
 mod stage;
 mod strace;
 mod table;
+#[allow(dead_code)] // The peers are compared by more of it.
 mod tdb;
 
 use child::Arguments;

@@ -31,10 +31,12 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Under `CLOAKROOM_BENCH_DIR`, or else in the target directory.
+    /// Under `CLOAKROOM_BENCH_DIR`, or else beside the program, in the target
+    /// directory.
     pub(crate) fn new(tiny: bool) -> Outcome<Stage> {
         let chosen = std::env::var_os("CLOAKROOM_BENCH_DIR").map(PathBuf::from);
-        let parent = chosen.unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")));
+        let beside = || std::env::current_exe().map(|program| program.with_file_name("stages"));
+        let parent = chosen.map_or_else(beside, Ok)?;
         std::fs::create_dir_all(&parent)?;
         if rustix::fs::statfs(&parent)?.f_type as i64 == TMPFS && !tiny {
             return Err(format!("{} is a tmpfs; set CLOAKROOM_BENCH_DIR", parent.display()).into());

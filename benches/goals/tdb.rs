@@ -1,8 +1,8 @@
-//! As much of tdb as the comparison needs.
+//! As much of tdb as the comparisons need.
 //!
 //! The library is loaded when the bench runs, so that the bench builds, and its
-//! other rows run, where libtdb is not installed. Opened plain: no transaction,
-//! no sync, which is tdb at its fastest. Debian's package is `libtdb1`.
+//! other rows run, where libtdb is not installed. Plain, without a transaction and
+//! without a sync, tdb is at its fastest. Debian's package is `libtdb1`.
 
 #![allow(unsafe_code)] // A C library is called here; nothing else in the crate does.
 
@@ -34,7 +34,10 @@ impl Data {
 type Open = unsafe extern "C" fn(*const c_char, c_int, c_int, c_int, libc::mode_t) -> *mut c_void;
 type Fetch = unsafe extern "C" fn(*mut c_void, Data) -> Data;
 type Store = unsafe extern "C" fn(*mut c_void, Data, Data, c_int) -> c_int;
-type Close = unsafe extern "C" fn(*mut c_void) -> c_int;
+/// Of a whole file: closing it, beginning and ending a transaction.
+type OfFile = unsafe extern "C" fn(*mut c_void) -> c_int;
+/// Of the chain that a key is in: locking and unlocking it.
+type OfChain = unsafe extern "C" fn(*mut c_void, Data) -> c_int;
 
 /// The loaded library.
 #[derive(Clone, Copy)]
@@ -42,15 +45,17 @@ pub(crate) struct Library {
     open: Open,
     fetch: Fetch,
     store: Store,
-    close: Close,
+    close: OfFile,
+    lock: OfChain,
+    unlock: OfChain,
+    begin: OfFile,
+    commit: OfFile,
 }
 
 impl Library {
     /// `None` if it is not installed.
     pub(crate) fn load() -> Option<Library> {
-        // SAFETY: the name is a C string; the library has no constructors.
-        let library = unsafe { libc::dlopen(c"libtdb.so.1".as_ptr(), libc::RTLD_NOW) };
-        let library = NonNull::new(library)?;
+        let library = open_library(c"libtdb.so.1")?;
         Some(Library {
             // SAFETY: the type is that of the function in tdb.h.
             open: unsafe { symbol(library, c"tdb_open")? },
@@ -60,6 +65,14 @@ impl Library {
             store: unsafe { symbol(library, c"tdb_store")? },
             // SAFETY: the type is that of the function in tdb.h.
             close: unsafe { symbol(library, c"tdb_close")? },
+            // SAFETY: the type is that of the function in tdb.h.
+            lock: unsafe { symbol(library, c"tdb_chainlock")? },
+            // SAFETY: the type is that of the function in tdb.h.
+            unlock: unsafe { symbol(library, c"tdb_chainunlock")? },
+            // SAFETY: the type is that of the function in tdb.h.
+            begin: unsafe { symbol(library, c"tdb_transaction_start")? },
+            // SAFETY: the type is that of the function in tdb.h.
+            commit: unsafe { symbol(library, c"tdb_transaction_commit")? },
         })
     }
 
@@ -77,9 +90,16 @@ impl Library {
     }
 }
 
+/// A library of the system, which is never closed again; `None` if it is not there.
+pub(crate) fn open_library(name: &CStr) -> Option<NonNull<c_void>> {
+    // SAFETY: the name is a C string; what the libraries asked for here do when they
+    // are loaded has no conditions.
+    NonNull::new(unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW) })
+}
+
 /// # Safety
 /// `F` is the type of a pointer to the function that has this name.
-unsafe fn symbol<F: Copy>(library: NonNull<c_void>, name: &CStr) -> Option<F> {
+pub(crate) unsafe fn symbol<F: Copy>(library: NonNull<c_void>, name: &CStr) -> Option<F> {
     const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
     // SAFETY: `library` came from dlopen and is never closed.
     let symbol = unsafe { libc::dlsym(library.as_ptr(), name.as_ptr()) };
@@ -106,10 +126,37 @@ impl Tdb {
         const REPLACE: c_int = 1;
         let (id, value) = (Data::of(id), Data::of(value));
         // SAFETY: the handle is open, and the call only reads `id` and `value`.
-        match unsafe { (self.calls.store)(self.handle.as_ptr(), id, value, REPLACE) } {
-            0 => Ok(()),
-            _ => Err(io::Error::other("tdb_store failed")),
-        }
+        done(unsafe { (self.calls.store)(self.handle.as_ptr(), id, value, REPLACE) })
+    }
+
+    /// Nobody else changes what is in the chain of `id` until it is unlocked.
+    pub(crate) fn lock(&self, id: &[u8]) -> io::Result<()> {
+        // SAFETY: the handle is open, and the call only reads `id`.
+        done(unsafe { (self.calls.lock)(self.handle.as_ptr(), Data::of(id)) })
+    }
+
+    pub(crate) fn unlock(&self, id: &[u8]) -> io::Result<()> {
+        // SAFETY: the handle is open, and the call only reads `id`.
+        done(unsafe { (self.calls.unlock)(self.handle.as_ptr(), Data::of(id)) })
+    }
+
+    /// Begins a transaction, which locks the whole file against other writers.
+    pub(crate) fn begin(&self) -> io::Result<()> {
+        // SAFETY: the handle is open.
+        done(unsafe { (self.calls.begin)(self.handle.as_ptr()) })
+    }
+
+    /// Ends it; everything is on the disk then.
+    pub(crate) fn commit(&self) -> io::Result<()> {
+        // SAFETY: the handle is open.
+        done(unsafe { (self.calls.commit)(self.handle.as_ptr()) })
+    }
+}
+
+fn done(code: c_int) -> io::Result<()> {
+    match code {
+        0 => Ok(()),
+        _ => Err(io::Error::other("a call of tdb failed")),
     }
 }
 
