@@ -9,7 +9,9 @@ use plotters::prelude::*;
 use crate::report::Plot;
 use crate::stage::Outcome;
 
-const SIZE: (u32, u32) = (760, 440);
+const SIZE: (u32, u32) = (860, 440);
+/// Where the names of the lines begin.
+const NAMES: u32 = 700;
 
 /// One for each store, of equal lightness.
 const COLOURS: [RGBColor; 10] = [
@@ -31,7 +33,8 @@ pub(crate) fn draw(plot: &Plot, path: &Path) -> Outcome<()> {
     let ys = span(points().map(|(_, y)| *y), 1.3);
     let area = SVGBackend::new(path, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&area)
+    let (left, right) = area.split_horizontally(NAMES);
+    let mut chart = ChartBuilder::on(&left)
         .caption(&plot.title, ("sans-serif", 18))
         .margin(12)
         .x_label_area_size(44)
@@ -48,21 +51,17 @@ pub(crate) fn draw(plot: &Plot, path: &Path) -> Outcome<()> {
         .y_desc(plot.y)
         .x_label_formatter(&number)
         .y_label_formatter(&number)
-        .light_line_style(BLACK.mix(0.06))
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(BLACK.mix(0.12))
         .draw()?;
     for (nth, (name, points)) in plot.series.iter().enumerate() {
         let width = if name == "cloakroom" { 3 } else { 1 };
         let style = COLOURS[nth % COLOURS.len()].stroke_width(width);
-        chart
-            .draw_series(LineSeries::new(points.iter().copied(), style).point_size(2 + width))?
-            .label(name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+        chart.draw_series(LineSeries::new(points.iter().copied(), style).point_size(1 + width))?;
+        let y = 60 + 20 * nth as i32;
+        right.draw(&PathElement::new([(4, y), (22, y)], style))?;
+        right.draw(&Text::new(name.as_str(), (28, y - 6), ("sans-serif", 13)))?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .background_style(WHITE.mix(0.8))
-        .draw()?;
     area.present()?;
     Ok(())
 }
