@@ -246,7 +246,7 @@ impl OpenFile {
 impl Walk<'_> {
     fn segment(&mut self, number: u32) -> Result<()> {
         let index = &self.file.records.index;
-        let segment = index.segment(number, &self.root)?;
+        let segment = index.segment(number, self.root.segments)?;
         let reach = index.reach(segment)?;
         if reach.segment != number {
             self.report.add_damage(

@@ -81,7 +81,7 @@ impl OpenFile {
     fn still_names(&self, claim: &Claim) -> Result<bool> {
         let index = &self.records.index;
         let root = index.root()?;
-        let segment = index.segment(segment_of(claim.tag, root.segments), &root)?;
+        let segment = index.segment(segment_of(claim.tag, root.segments), root.segments)?;
         let hit = index.find(claim.tag, segment)?;
         Ok(hit.is_some_and(|hit| {
             matches!(hit.slot, Some(Slot::Session(entry)) if entry.words().contains(&claim.word))

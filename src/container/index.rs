@@ -81,6 +81,9 @@ pub(crate) struct Index {
     pub(crate) source: Source,
     pub(crate) seal: Seal,
     pub(crate) table: TableCache,
+    /// The first word of the root line, which has the number of segments, as it was when
+    /// the line's checksum was last compared; 0 before that.
+    root_word: AtomicU64,
 }
 
 /// What a probe came to.
@@ -95,6 +98,29 @@ pub(crate) struct Hit {
 }
 
 impl Index {
+    pub(crate) fn new(source: Source, seal: Seal) -> Index {
+        Index { source, seal, table: TableCache::default(), root_word: AtomicU64::new(0) }
+    }
+
+    /// Number of segments that count, for a load. While the map shows the same number as
+    /// a whole root line did before, that is it, and no checksum is needed: a word is read
+    /// in one load, and a line in the midst of being written has the old word or the new.
+    #[inline]
+    pub(crate) fn segments(&self) -> Result<u32> {
+        let known = self.root_word.load(Ordering::Relaxed);
+        if known != 0 && self.source.is_mapped() {
+            let mut word = [0; 8];
+            if self.source.read(&mut word, place::ROOT).map_err(reading)?
+                && u64::from_le_bytes(word) == known
+            {
+                return Ok(Root::segments_of(word));
+            }
+        }
+        let root = self.root()?;
+        self.root_word.store(u64::from_le_bytes(root.word()), Ordering::Relaxed);
+        Ok(root.segments)
+    }
+
     /// The root line, read until it is whole.
     #[inline]
     pub(crate) fn root(&self) -> Result<Root> {
@@ -110,14 +136,15 @@ impl Index {
         Err(Error::damaged(place::ROOT, DamageKind::RootLine))
     }
 
-    /// Offset of the segment with this number, which counts or is being filled.
+    /// Offset of the segment with this number, which counts or is being filled;
+    /// `segments` of them count.
     #[inline]
-    pub(crate) fn segment(&self, number: u32, root: &Root) -> Result<u64> {
+    pub(crate) fn segment(&self, number: u32, segments: u32) -> Result<u64> {
         if let Some(block) = self.table.get(number) {
             return Ok(u64::from(block) * BLOCK_SIZE);
         }
         let block = self.read_table(number)?;
-        if number < root.segments {
+        if number < segments {
             if self.source.is_mapped() {
                 self.table.set_far(number, block);
             } else {

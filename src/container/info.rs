@@ -66,7 +66,7 @@ impl OpenFile {
         let root = index.root()?;
         let mut sessions = 0;
         for number in 0..root.named() {
-            let offset = match index.segment(number, &root) {
+            let offset = match index.segment(number, root.segments) {
                 Ok(segment) => segment + TALLY,
                 // A power cut may have taken a segment that does not count yet.
                 Err(_) if number >= root.segments => continue,

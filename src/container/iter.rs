@@ -114,7 +114,7 @@ impl Sessions<'_> {
 
     fn read_segment(&self, number: u32, root: &Root, tags: &mut HashSet<Tag>) -> Result<()> {
         let index = &self.file.records.index;
-        let segment = index.segment(number, root)?;
+        let segment = index.segment(number, root.segments)?;
         let mut image = vec![0; (BLOCK_SIZE - entry_offset(0)) as usize];
         let start = segment + entry_offset(0);
         if !index.source.read(&mut image, start).map_err(super::index::reading)? {

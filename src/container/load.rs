@@ -74,22 +74,22 @@ impl OpenFile {
                 self.storage().pause(Pause::Yield);
             }
             let index = &self.records.index;
-            let root = index.root()?;
-            let segment = index.segment(segment_of(tag, root.segments), &root)?;
+            let segments = index.segments()?;
+            let segment = index.segment(segment_of(tag, segments), segments)?;
             let Some(hit) = index.find(tag, segment)? else {
-                if !holds(Rule::MissReadsRootAgain) || index.root()?.segments == root.segments {
+                if !holds(Rule::MissReadsRootAgain) || index.segments()? == segments {
                     return Ok(None);
                 }
                 continue;
             };
-            let unchanged = previous == Some((hit, root.segments));
+            let unchanged = previous == Some((hit, segments));
             let Some(Slot::Session(entry)) = hit.slot else {
                 // A torn line becomes whole in no time; one that stays is rot.
                 torn = if unchanged { torn + 1 } else { 0 };
                 if torn > READINGS {
                     return Err(Error::damaged(hit.offset, DamageKind::Entry));
                 }
-                previous = Some((hit, root.segments));
+                previous = Some((hit, segments));
                 continue;
             };
             // What was durable has no older version in its place: it is damaged.
@@ -103,7 +103,7 @@ impl OpenFile {
             if unchanged
                 && look.word() != Some(entry.cur)
                 && (index.source.line(hit.offset).ok().flatten() != Some(hit.line)
-                    || index.root()?.segments != root.segments)
+                    || index.segments()? != segments)
             {
                 previous = None;
                 continue;
@@ -116,7 +116,7 @@ impl OpenFile {
                     return Ok((!entry.is_expired(now_ms)).then_some(found));
                 }
                 Look::Unreadable if unchanged => return lost(&entry, durable),
-                Look::Unreadable => previous = Some((hit, root.segments)),
+                Look::Unreadable => previous = Some((hit, segments)),
             }
         }
         Err(Error::io("load", std::io::Error::from(std::io::ErrorKind::TimedOut)))

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 
 use super::allocate::Spares;
-use super::index::{Index, TableCache};
+use super::index::Index;
 use super::nonce::Nonces;
 use super::options::Options;
 use super::records::Records;
@@ -92,7 +92,7 @@ impl OpenFile {
         });
         let process_id = source.storage().process_id();
         let seal = header.seal();
-        let index = Index { source, seal, table: TableCache::default() };
+        let index = Index::new(source, seal);
         let tagger = Tagger::new(&header.key);
         Ok(OpenFile {
             records: Records { index, classes: header.classes, tagger },

@@ -383,7 +383,7 @@ impl<'a> Writer<'a> {
 
     /// Offset of the segment with this number.
     pub(crate) fn segment(&self, number: u32) -> Result<u64> {
-        self.file.records.index.segment(number, &self.root)
+        self.file.records.index.segment(number, self.root.segments)
     }
 
     /// Writes to the file. The only place that does, but for the making of a

@@ -200,6 +200,21 @@ impl Root {
         seal.seal(line, offset)
     }
 
+    /// The first word of its line.
+    pub(crate) fn word(&self) -> [u8; 8] {
+        let mut line = NEVER;
+        root_line::SEGMENTS.put(&mut line, self.segments.into());
+        root_line::BATCH.put(&mut line, self.batch.into());
+        line.first_chunk().copied().unwrap_or_default()
+    }
+
+    /// The number of segments in the first word of a root line.
+    #[inline]
+    pub(crate) fn segments_of(word: [u8; 8]) -> u32 {
+        let [a, b, c, d, ..] = word;
+        u32::from_le_bytes([a, b, c, d])
+    }
+
     /// Number of segments that the table names for good reason: those that
     /// count and those being filled.
     pub(crate) fn named(&self) -> u32 {
