@@ -26,6 +26,8 @@ mod plays;
 mod process;
 #[path = "crash/random.rs"]
 mod random;
+#[path = "crash/rot.rs"]
+mod rot;
 #[cfg(feature = "sabotage")]
 #[path = "crash/sabotage.rs"]
 mod sabotage;

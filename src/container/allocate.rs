@@ -293,6 +293,11 @@ impl Writer<'_> {
             // generation would only hide it again.
             return Ok(Attempt::Sync);
         }
+        if self.lists()?.get(EMPTY) != 0 {
+            // Blocks that may be used once it is durable that they are empty, which a
+            // new generation would only put off.
+            return Ok(Attempt::Sync);
+        }
         self.want_generation()?;
         Ok(Attempt::Sync)
     }

@@ -78,6 +78,7 @@ rules! {
     BitClearedAfterwards, 8, "The bit is cleared after the last word that names the extent.";
     OwnExtentTrimmedFirst, 7, "An entry lets go of its own extent before that is written to.";
     OwnExtentOnlyOfDurable, 7, "An entry gives its own extent up for a durable newest version.";
+    DamagedWordsOwnNothing, 7, "What the pass could not read is not released, nor kept.";
     DoneAlreadyWaits, 11, "Who finds a removal done waits until it is durable.";
     DurableSavesWait, 11, "A durable save is acknowledged when its epoch is synced.";
     OldBitmapsGiveNothing, 8, "A block of an older generation gives out nothing.";

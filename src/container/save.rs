@@ -121,7 +121,7 @@ impl Writer<'_> {
         // To make space, a trim may have changed this very entry.
         let before = if self.entries_changed { self.entry_in(&lines)? } else { target.raw };
         let base = match before {
-            Some(entry) => self.clean(&entry)?,
+            Some(entry) => self.owned(&self.clean(&entry)?)?,
             None => Entry::new(key.tag),
         };
         let entry = Entry {
@@ -150,7 +150,8 @@ impl Writer<'_> {
         };
         let word = Word::tombstone(self.control.write_epoch);
         let newest = Newest { word, class: None, large: false };
-        let entry = Entry { deadline_ms: 0, ..self.clean(&before)?.with(newest, &self.control) };
+        let base = self.owned(&self.clean(&before)?)?;
+        let entry = Entry { deadline_ms: 0, ..base.with(newest, &self.control) };
         self.publish(target, &lines, Some(before), entry)?;
         Ok(Attempt::Done(()))
     }
@@ -239,7 +240,7 @@ impl Writer<'_> {
     ) -> Result<Option<u64>> {
         let Some(entry) = target.living else { return Ok(None) };
         let sure = target.raw == Some(entry)
-            && entry.epoch >= self.control.recovered_epoch
+            && self.is_owned(&entry)
             && (self.control.is_durable(entry.epoch) || !holds(Rule::OwnExtentOnlyOfDurable))
             && !self.control.suspect;
         let simple = lines.mirror.is_none() && !entry.large && entry.mid.is_nothing();

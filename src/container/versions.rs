@@ -4,14 +4,14 @@
 //! one before, or two saves without a sync would drop the durable one. `mid` is
 //! the newest pending version of an epoch before the present one: while the
 //! sync of that epoch runs, it is the version that will have been acknowledged
-//! when the sync ends. What is no longer named is released, but after a power
-//! cut only if it was readable: the extent of an unreadable word may belong to
-//! another entry by now.
+//! when the sync ends. What is no longer named is released, but of an entry of an
+//! older generation only if it is readable: the pass sets no bit for a record that a
+//! power cut took or that is damaged, and its extent may be another entry's by now.
 
 use super::records::Readable;
 use super::rules::{Rule, holds};
 use super::writer::Writer;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::class::Class;
 use crate::format::control::Control;
 use crate::format::entry::Entry;
@@ -123,11 +123,31 @@ impl Writer<'_> {
         Ok(clean)
     }
 
+    /// Whether the bits of all that the entry names are set: it was written in this
+    /// generation. The pass sets no bit for what it cannot read.
+    pub(crate) fn is_owned(&self, entry: &Entry) -> bool {
+        entry.epoch >= self.control.generation || !holds(Rule::DamagedWordsOwnNothing)
+    }
+
+    /// The entry, cleaned, without words that are damaged: their space may be another's
+    /// by now, so an entry of this generation must not go on naming them.
+    pub(crate) fn owned(&self, entry: &Entry) -> Result<Entry> {
+        if self.is_owned(entry) {
+            return Ok(*entry);
+        }
+        let read = |word: Word| {
+            let readable = self.file.records.readable(word, entry.tag)?;
+            Ok::<Word, Error>(if readable.is_some() { word } else { Word::NOTHING })
+        };
+        let cur = read(entry.cur)?;
+        let old = if entry.old == entry.cur { cur } else { read(entry.old)? };
+        Ok(Entry { cur, mid: read(entry.mid)?, old, ..*entry })
+    }
+
     /// Releases what `before`, as it was on the disk, names and `after` does not.
     pub(crate) fn release_dropped(&mut self, before: &Entry, after: Option<&Entry>) -> Result<()> {
         let kept = after.map_or([Word::NOTHING; 3], Entry::words);
-        let doubtful =
-            before.epoch < self.control.recovered_epoch && holds(Rule::LostWordsReleaseNothing);
+        let doubtful = !self.is_owned(before) && holds(Rule::LostWordsReleaseNothing);
         let large = before.large && holds(Rule::LargeValuesGiveBlocksBack);
         let mut released = [Word::NOTHING; 3];
         for (index, word) in before.words().into_iter().enumerate() {

@@ -229,7 +229,7 @@ impl Storage for FileStorage {
     }
 
     fn booted_ms(&self) -> u64 {
-        linux::running_ms().map_or(0, |running_ms| wall_clock_ms().saturating_sub(running_ms))
+        sys::running_ms().map_or(0, |running_ms| wall_clock_ms().saturating_sub(running_ms))
     }
 
     fn abandon(&self) {

@@ -195,18 +195,6 @@ pub(super) fn holder_in(table: impl BufRead, device: u64, inode: u64) -> Option<
     holder
 }
 
-/// Milliseconds since the system was started, those asleep included.
-#[cfg(target_os = "linux")]
-pub(super) fn running_ms() -> Option<u64> {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    Some(u64::try_from(time.tv_sec).ok()? * 1000 + u64::try_from(time.tv_nsec).ok()? / 1_000_000)
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(super) fn running_ms() -> Option<u64> {
-    None
-}
-
 /// A uuid in text.
 #[cfg(target_os = "linux")]
 const BOOT_ID_LEN: usize = 36;

@@ -167,6 +167,26 @@ pub(super) fn set_write_hint(_file: &File, _hint: u64) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Milliseconds since the system was started, those asleep included. By libc, which
+/// has found the kernel's clock page already: rustix would look for it anew, which a
+/// process that lives for one request does not need.
+#[cfg(target_os = "linux")]
+pub(super) fn running_ms() -> Option<u64> {
+    // SAFETY: all zeros is a valid value of this plain C structure.
+    let mut time: libc::timespec = unsafe { std::mem::zeroed() };
+    // SAFETY: the call writes one timespec.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
+    let ms =
+        u64::try_from(time.tv_sec).ok()? * 1000 + u64::try_from(time.tv_nsec).ok()? / 1_000_000;
+    (result == 0).then_some(ms)
+}
+
+/// Linux only.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn running_ms() -> Option<u64> {
+    None
+}
+
 /// Locks of a byte that belong to the open file description exist on Linux only;
 /// the older kind, owned by the process, vanishes when any descriptor is closed.
 #[cfg(not(target_os = "linux"))]

@@ -7,9 +7,9 @@ use cloakroom::Durability::Never;
 use cloakroom::storage::simulated::{Call, SimulatedDisk, Verdict};
 use cloakroom::{ByteContainer, Options};
 
-use crate::edges;
 use crate::play::{LARGE, LONG, Person, Play, SHORT, THIRD};
 use crate::stage::{self, Scene};
+use crate::{edges, rot};
 
 /// One play, by name; it panics where a rule is broken.
 pub(crate) type Script = fn(&Scenes<'_>) -> Play;
@@ -497,6 +497,7 @@ pub(crate) const ALL: &[(&str, Script)] = &[
     ("a_head_of_a_larger_class_is_left", edges::a_head_of_a_larger_class_is_left),
     ("a_recovery_fails_while_another_syncs", edges::a_recovery_fails_while_another_syncs),
     ("died_superseding", edges::died_superseding),
+    ("a_damaged_session_is_saved_over", rot::a_damaged_session_is_saved_over),
     ("removed_twice", edges::removed_twice),
     ("large_values_come_and_go", edges::large_values_come_and_go),
     ("killed_with_extents_taken", edges::killed_with_extents_taken),

@@ -62,6 +62,7 @@ const FOUND: &[(Rule, Hunt)] = &[
     (Rule::BitClearedAfterwards, Played("died_superseding")),
     (Rule::OwnExtentTrimmedFirst, Serial(1)),
     (Rule::OwnExtentOnlyOfDurable, Played("saved_three_times")),
+    (Rule::DamagedWordsOwnNothing, Played("a_damaged_session_is_saved_over")),
     (Rule::DoneAlreadyWaits, Played("removed_twice")),
     (Rule::DurableSavesWait, Serial(1)),
     (Rule::OldBitmapsGiveNothing, Mixed(3)),
