@@ -4,9 +4,15 @@
 //! first) are values of the operations, not errors. No error carries an id or a
 //! value.
 
+mod damage;
+mod refused;
+
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+
+pub use damage::{Damage, DamageKind};
+pub use refused::{Newer, NotAContainer, ReadOnly};
 
 /// The result of everything that touches a container.
 ///
@@ -118,166 +124,6 @@ pub enum ErrorKind {
     },
 }
 
-/// Why a file is not taken for a container.
-///
-/// ```
-/// # use cloakroom::{Container, ErrorKind, NotAContainer, Options};
-/// # let dir = tempfile::tempdir()?;
-/// # let path = dir.path().join("sessions.room");
-/// std::fs::write(&path, "")?; // made by the host, for us to use
-/// let refused = Container::open(&path, Options::new()).unwrap_err();
-/// let container = match refused.kind() {
-///     ErrorKind::NotAContainer(NotAContainer::Empty) => Container::create(&path, Options::new())?,
-///     other => unreachable!("{other}"),
-/// };
-/// assert!(container.is_empty()?);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum NotAContainer {
-    /// It has no bytes, or only zeros; `create` would initialise it.
-    Empty,
-    /// It starts as this other kind of file does.
-    LooksLike(&'static str),
-    /// Somebody began to make a container of it and was interrupted; `create` takes
-    /// it.
-    Unfinished,
-    /// Neither of its two headers is intact: a file of any other kind, or a
-    /// container that lost both.
-    NoHeader,
-    /// It begins as a container does, and ends before the first 128 KiB do.
-    CutShort,
-    /// It is a directory, FIFO, device or socket.
-    NotAFile,
-    /// The name is a symbolic link, and `create` follows none.
-    Symlink,
-}
-
-/// What a newer program put into the file.
-///
-/// ```
-/// # use cloakroom::{ByteContainer, ErrorKind, Newer, Options};
-/// # use cloakroom::{format::layout, storage::MemoryStorage};
-/// # let memory = MemoryStorage::new();
-/// # ByteContainer::create_on(Box::new(memory.share()), Options::new())?;
-/// # let mut bytes = memory.to_bytes();
-/// # let header = layout().iter().find(|s| s.name == "static header").unwrap().fields;
-/// # let at = |name| header.iter().find(|field| field.name == name).unwrap().offset;
-/// # bytes[at("version")] = 7;
-/// # bytes[61440] = 0; // the other header
-/// # let sum = crc32fast::hash(&bytes[..at("check")]);
-/// # bytes[at("check")..][..4].copy_from_slice(&sum.to_le_bytes());
-/// # let made_later = Box::new(MemoryStorage::from_bytes(bytes));
-/// let refused = ByteContainer::open_on(made_later, Options::new()).unwrap_err();
-/// match refused.kind() {
-///     ErrorKind::Newer { found: Newer::Version(version) } => assert_eq!(*version, 7),
-///     other => unreachable!("{other}"),
-/// }
-/// # Ok::<(), cloakroom::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Newer {
-    /// This format version.
-    Version(u32),
-    /// These feature bits, without which the file cannot be understood.
-    Features(u32),
-}
-
-/// Why nothing can be written.
-///
-/// ```
-/// # use cloakroom::{Container, ErrorKind, Options, ReadOnly};
-/// # let dir = tempfile::tempdir()?;
-/// # let path = dir.path().join("sessions.room");
-/// # Container::create(&path, Options::new())?;
-/// let container = Container::open_read_only(&path, Options::new())?;
-/// let refused = container.remove("a ticket").unwrap_err();
-/// match refused.kind() {
-///     ErrorKind::ReadOnly(ReadOnly::FileSystem(name)) => println!("{name}: use a local disk"),
-///     ErrorKind::ReadOnly(why) => assert_eq!(*why, ReadOnly::Handle),
-///     other => unreachable!("{other}"),
-/// }
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ReadOnly {
-    /// The handle was opened by `open_read_only`.
-    Handle,
-    /// The file lies on this kind of network file system, whose locks and
-    /// caches do not keep what a container needs.
-    FileSystem(&'static str),
-    /// The file has these feature bits, which this program can only read.
-    Features(u32),
-}
-
-/// A place in the file whose bytes contradict themselves.
-///
-/// ```
-/// # use cloakroom::{ByteContainer, ErrorKind, Options, storage::MemoryStorage};
-/// # let memory = MemoryStorage::new();
-/// # let container = ByteContainer::create_on(Box::new(memory.share()), Options::new())?;
-/// # container.save("id", b"a coat").and(container.sync())?;
-/// # let mut bytes = memory.to_bytes();
-/// let at = bytes.windows(6).position(|bytes| bytes == b"a coat").expect("it was saved");
-/// bytes[at] ^= 1; // rot
-/// # let rotten = Box::new(MemoryStorage::from_bytes(bytes));
-/// # let container = ByteContainer::open_on(rotten, Options::new())?;
-/// match container.load("id").unwrap_err().kind() {
-///     ErrorKind::Damaged(damage) => assert!((at - 256..at).contains(&(damage.offset as usize))),
-///     other => unreachable!("{other}"),
-/// }
-/// # Ok::<(), cloakroom::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Damage {
-    /// Byte offset in the file.
-    pub offset: u64,
-    /// What is wrong there.
-    pub kind: DamageKind,
-}
-
-/// What is wrong at a damaged place.
-///
-/// ```
-/// # use cloakroom::{ByteContainer, DamageKind, ErrorKind, Options};
-/// # use cloakroom::storage::MemoryStorage;
-/// # let memory = MemoryStorage::new();
-/// # let container = ByteContainer::create_on(Box::new(memory.share()), Options::new())?;
-/// # container.save("id", b"a coat").and(container.sync())?;
-/// # let mut bytes = memory.to_bytes();
-/// bytes.truncate(2 * 65536); // as a copy that ran out of space
-/// # let rest = Box::new(MemoryStorage::from_bytes(bytes));
-/// # let container = ByteContainer::open_on(rest, Options::new())?;
-/// match container.save("id", b"a hat").unwrap_err().kind() {
-///     ErrorKind::Damaged(damage) => assert_eq!(damage.kind, DamageKind::CutShort),
-///     other => unreachable!("{other}"),
-/// }
-/// # Ok::<(), cloakroom::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum DamageKind {
-    /// The control line, with the epochs, fails its checksum or its rules.
-    ControlLine,
-    /// The root line, with the number of segments, fails its checksum or its
-    /// rules.
-    RootLine,
-    /// The segment table fails a checksum, or names a block outside the file.
-    SegmentTable,
-    /// The head of a segment fails its checksum or its rules.
-    SegmentHead,
-    /// An entry fails its checksum or its rules.
-    Entry,
-    /// A record does not match the durable entry that names it.
-    Record,
-    /// The file ends before what was once on the disk does. What is left can be
-    /// read; nothing is written.
-    CutShort,
-}
-
 impl Error {
     /// What happened.
     ///
@@ -378,71 +224,13 @@ impl fmt::Display for ErrorKind {
             ErrorKind::Reentered => {
                 write!(f, "the container was used for writing from inside its own update")
             }
-            ErrorKind::Io { action, source } => write!(f, "cannot {action}: {source}"),
-        }
-    }
-}
-
-impl fmt::Display for NotAContainer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            NotAContainer::Empty => {
-                write!(f, "it is empty (`create` makes a container of an empty file)")
-            }
-            NotAContainer::LooksLike(what) => write!(f, "it looks like {what}"),
-            NotAContainer::Unfinished => {
-                write!(f, "its making was interrupted; `create` begins it anew")
-            }
-            NotAContainer::NoHeader => write!(f, "neither of its headers is intact"),
-            NotAContainer::CutShort => write!(f, "it was cut short"),
-            NotAContainer::NotAFile => write!(f, "it is not a regular file"),
-            NotAContainer::Symlink => {
-                write!(f, "it is a symbolic link, which `create` does not follow")
+            ErrorKind::Io { action, source } => {
+                write!(f, "cannot {action}: {source}")?;
+                match (*action, source.kind()) {
+                    ("open", io::ErrorKind::NotFound) => write!(f, " (`create` makes a container)"),
+                    _ => Ok(()),
+                }
             }
         }
-    }
-}
-
-impl fmt::Display for Newer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Newer::Version(version) => write!(f, "the file has format version {version}"),
-            Newer::Features(bits) => write!(f, "the file needs unknown features {bits:#x}"),
-        }
-    }
-}
-
-impl fmt::Display for ReadOnly {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ReadOnly::Handle => write!(f, "opened for reading only"),
-            ReadOnly::FileSystem(name) => write!(
-                f,
-                "on {name}, where neither locks nor caches hold; move the file to a local disk"
-            ),
-            ReadOnly::Features(bits) => {
-                write!(f, "unknown features {bits:#x}; use a newer cloakroom")
-            }
-        }
-    }
-}
-
-impl fmt::Display for Damage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at byte {}", self.kind, self.offset)
-    }
-}
-
-impl fmt::Display for DamageKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            DamageKind::ControlLine => "the control line",
-            DamageKind::RootLine => "the root line",
-            DamageKind::SegmentTable => "the segment table",
-            DamageKind::SegmentHead => "the head of a segment",
-            DamageKind::Entry => "an entry",
-            DamageKind::Record => "a record",
-            DamageKind::CutShort => "the end of the file, which was cut short,",
-        })
     }
 }

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::control::{Control, Root, Views};
 use crate::format::entry::{Entry, Slot};
 use crate::format::header::{HEADER_SIZE, Header};
-use crate::format::segment::{ENTRIES, TALLY, Tally, entry_offset, segment_of};
+use crate::format::segment::{ENTRIES, REACH, TALLY, Tally, entry_offset, segment_of};
 use crate::format::word::Word;
 use crate::format::{BLOCK_SIZE, LINE_SIZE, Line, NEVER, place};
 use crate::storage::Pause;
@@ -148,18 +148,23 @@ impl OpenFile {
             }
             _ => Err(error),
         };
-        let (control, root) = match (self.control_line(), self.records.index.root()) {
-            (Ok(control), Ok(root)) => (control, root),
-            (control, root) => {
-                if let Err(error) = control {
-                    known(error, &mut report)?;
-                }
-                if let Err(error) = root {
-                    known(error, &mut report)?;
-                }
+        let control = match self.control_line() {
+            Ok(control) => Some(control),
+            Err(error) => {
+                known(error, &mut report)?;
+                None
+            }
+        };
+        let root = match self.records.index.root() {
+            Ok(root) => root,
+            Err(error) => {
+                known(error, &mut report)?;
                 return Ok(report);
             }
         };
+        // Without its line no epoch can be compared and no bitmap believed.
+        let readable = control.is_some();
+        let control = control.unwrap_or(Control::ALL_DURABLE);
         let len = self.records.index.source.status().map_err(super::index::reading)?.len;
         if len / BLOCK_SIZE < u64::from(control.synced_blocks) {
             let lost = u64::from(control.synced_blocks) - len / BLOCK_SIZE;
@@ -173,7 +178,7 @@ impl OpenFile {
         }
         let now_ms = self.storage().now_ms();
         let claims = Claims::default();
-        let crashed = self.may_have_crashed(&control);
+        let crashed = !readable || self.may_have_crashed(&control);
         let mut walk = Walk { file: self, control, root, now_ms, crashed, report, claims };
         for number in 0..root.segments {
             if let Err(error) = walk.segment(number) {
@@ -182,13 +187,13 @@ impl OpenFile {
         }
         let Walk { mut report, claims, .. } = walk;
         let claims = self.check_claims(claims, &mut report)?;
-        if crashed {
+        if readable && crashed {
             report.add_note(
                 place::CONTROL,
                 "nobody has written since the file was copied, moved or its system started; the \
                  first writer will find free space again",
             );
-        } else {
+        } else if readable {
             self.check_bitmaps(&claims, &control, &root, &mut report)?;
         }
         Ok(report)
@@ -247,8 +252,19 @@ impl Walk<'_> {
     fn segment(&mut self, number: u32) -> Result<()> {
         let index = &self.file.records.index;
         let segment = index.segment(number, self.root.segments)?;
-        let reach = index.reach(segment)?;
-        if reach.segment != number {
+        let reach = match index.reach(segment) {
+            Ok(reach) => Some(reach),
+            Err(error) if matches!(error.kind(), ErrorKind::Damaged(_)) => {
+                self.report.add_damage(
+                    segment + REACH,
+                    "the head of a segment fails its checksum; its sessions are found, and no \
+                     new ones can be saved there",
+                );
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        if let Some(reach) = reach.filter(|reach| reach.segment != number) {
             self.report.add_damage(
                 segment,
                 format!(

@@ -104,7 +104,10 @@ impl OpenFile {
             line.map(|line| Pass::decode(&line, place::PASS, index.seal, control.generation));
         let complete = pass.is_some_and(|pass| pass.stage == Stage::Done);
         if !complete {
-            report.add_note(place::PASS, "free space is being found again after a crash");
+            report.add_note(
+                place::PASS,
+                "free space is still being counted; changes go on meanwhile",
+            );
         }
         let mut leaked = 0u64;
         let mut rest = claims.0.as_slice();

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::source::Source;
-use crate::error::{DamageKind, Error, Result};
+use crate::error::{DamageKind, Error, ErrorKind, Result};
 use crate::format::checksum::Seal;
 use crate::format::control::Root;
 use crate::format::entry::{Slot, tag_of};
@@ -221,7 +221,12 @@ impl Index {
         let first = first_line(tag);
         let fetch = if self.source.is_mapped() { 1 } else { FIRST_FETCH };
         if self.probe(segment, first, 0..fetch as u32, fetch, &mut look)?.is_continue() {
-            let reach = self.reach(segment)?.lines;
+            let reach = match self.reach(segment) {
+                Ok(reach) => reach.lines,
+                // Where it is damaged all lines are looked at: slower, and as sure.
+                Err(error) if matches!(error.kind(), ErrorKind::Damaged(_)) => ENTRIES,
+                Err(error) => return Err(error),
+            };
             let _ = self.probe(segment, first, fetch as u32..reach, fetch, &mut look)?;
         }
         Ok(hit)

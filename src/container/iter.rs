@@ -6,7 +6,7 @@
 //! the index grew meanwhile, so that an entry that moves is neither missed nor
 //! given twice.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::open_file::OpenFile;
@@ -48,6 +48,8 @@ pub struct Sessions<'a> {
     groups: Option<u32>,
     next_group: u32,
     tags: Vec<Tag>,
+    /// Lines of the group that break a rule and stay so.
+    rotten: BTreeSet<u64>,
     failed: bool,
     container: std::marker::PhantomData<&'a ()>,
 }
@@ -59,6 +61,7 @@ impl Sessions<'_> {
             groups: None,
             next_group: 0,
             tags: Vec::new(),
+            rotten: BTreeSet::new(),
             failed: false,
             container: std::marker::PhantomData,
         }
@@ -66,6 +69,9 @@ impl Sessions<'_> {
 
     fn advance(&mut self) -> Result<Option<Item>> {
         loop {
+            if let Some(offset) = self.rotten.pop_first() {
+                return Err(Error::damaged(offset, DamageKind::Entry));
+            }
             if let Some(tag) = self.tags.pop() {
                 let mut value = Vec::new();
                 if let Some(found) = self.file.find_session(tag, Wanted::Tag(tag), &mut value)? {
@@ -94,11 +100,13 @@ impl Sessions<'_> {
 
     /// The tags of all entries that `group` held when there were `groups`
     /// segments, wherever they are now.
-    fn read_group(&self, group: u32, groups: u32) -> Result<Vec<Tag>> {
-        let index = &self.file.records.index;
+    fn read_group(&mut self, group: u32, groups: u32) -> Result<Vec<Tag>> {
+        let file = Arc::clone(&self.file);
+        let index = &file.records.index;
         for _ in 0..ATTEMPTS {
             let root = index.root()?;
             let mut tags = HashSet::new();
+            self.rotten.clear();
             self.read_segment(group, &root, &mut tags)?;
             for number in groups..root.segments {
                 if origin_of(number, groups) == group {
@@ -112,7 +120,7 @@ impl Sessions<'_> {
         Err(Error::io("walk over the sessions", std::io::ErrorKind::TimedOut.into()))
     }
 
-    fn read_segment(&self, number: u32, root: &Root, tags: &mut HashSet<Tag>) -> Result<()> {
+    fn read_segment(&mut self, number: u32, root: &Root, tags: &mut HashSet<Tag>) -> Result<()> {
         let index = &self.file.records.index;
         let segment = index.segment(number, root.segments)?;
         let mut image = vec![0; (BLOCK_SIZE - entry_offset(0)) as usize];
@@ -128,14 +136,18 @@ impl Sessions<'_> {
                 if slot.is_some() {
                     break;
                 }
-                // Torn by a writer of this moment, or rot; rot is for `check`.
+                // Torn by a writer of this moment, or rot.
                 let again = index.source.line(offset).map_err(super::index::reading)?;
                 slot = again.and_then(|line| Slot::decode(&line, offset, index.seal));
             }
-            if let Some(Slot::Session(entry)) = slot
-                && segment_of(entry.tag, root.segments) == number
-            {
-                tags.insert(entry.tag);
+            match slot {
+                Some(Slot::Session(entry)) if segment_of(entry.tag, root.segments) == number => {
+                    tags.insert(entry.tag);
+                }
+                Some(_) => {}
+                None => {
+                    self.rotten.insert(offset);
+                }
             }
         }
         Ok(())

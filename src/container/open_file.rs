@@ -15,7 +15,7 @@ use super::nonce::Nonces;
 use super::options::Options;
 use super::records::Records;
 use super::source::Source;
-use crate::error::{ErrorKind, NotAContainer, ReadOnly, Result};
+use crate::error::{Damage, DamageKind, ErrorKind, NotAContainer, ReadOnly, Result};
 use crate::format::header::{HEADER_SIZE, Header, Unusable};
 use crate::format::tag::Tagger;
 use crate::format::{BLOCK_SIZE, place};
@@ -140,6 +140,8 @@ fn read_header(source: &Source) -> Result<Header> {
         match Header::decode(&bytes) {
             Ok(header) if len >= 2 * BLOCK_SIZE => return Ok(header),
             Err(newer @ (Unusable::Version(_) | Unusable::Features(_))) => problem = newer,
+            // One that is a container's says more than one that is nothing's.
+            Err(Unusable::Damaged) => problem = Unusable::Damaged,
             _ => {}
         }
     }
@@ -155,7 +157,9 @@ fn explain(source: &Source, problem: Unusable, start: &[u8]) -> Result<ErrorKind
         Unusable::Damaged if super::create::is_unfinished(source.storage())? => {
             ErrorKind::NotAContainer(NotAContainer::Unfinished)
         }
-        Unusable::Damaged => ErrorKind::NotAContainer(NotAContainer::NoHeader),
+        Unusable::Damaged => {
+            ErrorKind::Damaged(Damage { offset: place::HEADER, kind: DamageKind::Headers })
+        }
         Unusable::NotAContainer => {
             let stranger = STRANGERS.iter().find(|(magic, _)| start.starts_with(magic));
             ErrorKind::NotAContainer(match stranger {

@@ -68,6 +68,21 @@ pub(crate) struct Control {
 }
 
 impl Control {
+    /// In the place of a line that cannot be read: all that is named is durable.
+    pub(crate) const ALL_DURABLE: Control = Control {
+        write_epoch: EPOCH_MAX,
+        synced_epoch: EPOCH_MAX - 1,
+        generation: 0,
+        recovered_epoch: 0,
+        settled_epoch: 0,
+        synced_blocks: 0,
+        synced_at_ms: 0,
+        failures: 0,
+        suspect: false,
+        syncing: false,
+        renew: false,
+    };
+
     pub(crate) fn decode(line: &Line, offset: u64, seal: Seal) -> Option<Control> {
         use control_line as field;
         let control = Control {

@@ -141,6 +141,48 @@ fn any_flipped_bit_in_the_metadata_is_survived() {
     }
 }
 
+/// A container whose image has one bit flipped at this place.
+fn flipped(sample: &Sample, at: usize) -> ByteContainer {
+    let mut image = sample.image.clone();
+    image[at] ^= 4;
+    ByteContainer::open_on(Box::new(MemoryStorage::from_bytes(image)), quick()).unwrap()
+}
+
+#[test]
+fn a_walk_tells_of_an_entry_that_is_damaged() {
+    let sample = Sample::new();
+    for own in sample.own.values() {
+        let container = flipped(&sample, own[0].start + 20);
+        let (found, lost): (Vec<_>, Vec<_>) = container.iter().partition(Result::is_ok);
+        assert_eq!(found.len() as u64, SESSIONS - 1);
+        let [Err(error)] = &lost[..] else { panic!("{lost:?}") };
+        let ErrorKind::Damaged(damage) = error.kind() else { panic!("{error}") };
+        assert_eq!((damage.kind, damage.offset), (DamageKind::Entry, own[0].start as u64));
+    }
+}
+
+#[test]
+fn the_sessions_of_a_segment_are_found_though_its_head_is_damaged() {
+    let sample = Sample::new();
+    let container = flipped(&sample, BLOCK + field("segment", "reach line").start + 1);
+    for id in 0..SESSIONS {
+        assert_eq!(container.load(id.to_le_bytes()).unwrap().unwrap().value, saved(id));
+    }
+    assert!(container.load("nobody").unwrap().is_none());
+    assert_eq!(container.iter().filter(Result::is_ok).count() as u64, SESSIONS);
+    let report = container.check().unwrap();
+    assert_eq!((report.sessions, report.damage.len()), (SESSIONS, 1), "{report:?}");
+}
+
+#[test]
+fn a_check_counts_the_sessions_though_the_control_line_is_damaged() {
+    let sample = Sample::new();
+    let page = field("block 0", "control page").start;
+    let container = flipped(&sample, page + field("control page", "control line").start + 3);
+    let report = container.check().unwrap();
+    assert_eq!((report.sessions, report.damage.len()), (SESSIONS, 1), "{report:?}");
+}
+
 #[test]
 fn any_flipped_bit_in_a_record_is_noticed() {
     let sample = Sample::new();

@@ -98,6 +98,32 @@ fn overwriting_goes_on_when_nothing_new_fits() {
     assert_sound(&container);
 }
 
+/// Requests of a CGI program, each a process of its own that never syncs by hand.
+#[test]
+fn what_a_removal_frees_is_there_for_the_next_process() {
+    for durability in [Durability::Never, Durability::Durable] {
+        let storage = MemoryStorage::new();
+        let visit = || {
+            let options = Options::new().durability(durability);
+            ByteContainer::open_on(Box::new(storage.share()), options).unwrap()
+        };
+        drop(ByteContainer::create_on(Box::new(storage.share()), quick()).unwrap());
+        storage.set_limit(Some(2_000_000));
+        let large = bytes(1, 20_000);
+        let full = |number: u64| visit().save(number.to_le_bytes(), &large).is_err();
+        let count = (0..1000).find(|number| full(*number)).unwrap();
+        assert!(count > 20, "only {count}");
+        for number in 0..6u64 {
+            assert!(visit().remove(number.to_le_bytes()).unwrap());
+        }
+        for _ in 0..3 {
+            visit().save("tiny", b"1").unwrap();
+            visit().save("large", &large).unwrap();
+        }
+        assert_sound(&visit());
+    }
+}
+
 #[test]
 fn failures_do_not_make_the_file_grow() {
     let storage = MemoryStorage::new();

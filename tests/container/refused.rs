@@ -8,7 +8,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use cloakroom::{ByteContainer, ErrorKind, Newer, NotAContainer, ReadOnly};
+use cloakroom::storage::MemoryStorage;
+use cloakroom::{ByteContainer, DamageKind, ErrorKind, Newer, NotAContainer, Options, ReadOnly};
 
 use crate::fixture::{Fixture, bytes, field, quick, refusal, value};
 
@@ -106,6 +107,18 @@ fn other_kinds_of_file_are_refused_by_name_where_they_are_known() {
         assert_eq!(why, NotAContainer::NoHeader);
         assert!(matches!(at_create, ErrorKind::Exists), "{at_create:?}");
     }
+}
+
+#[test]
+fn a_container_whose_headers_are_both_damaged_is_called_that() {
+    let mut image = container();
+    for header in [0, 61_440] {
+        image[header + 100] ^= 1;
+    }
+    let storage = MemoryStorage::from_bytes(image);
+    let kind = refusal(ByteContainer::open_on(Box::new(storage), Options::new()));
+    let ErrorKind::Damaged(damage) = kind else { panic!("{kind:?}") };
+    assert_eq!((damage.kind, damage.offset), (DamageKind::Headers, 0));
 }
 
 #[test]

@@ -69,17 +69,13 @@ fn with_header_field(name: &str, value: u32) -> Vec<u8> {
 #[test]
 fn what_is_no_container_is_refused_with_the_reason_and_left_alone() {
     let container = fs::read(&Fixture::new().file).unwrap();
-    let mut headless = container.clone();
-    headless[100] ^= 1;
-    headless[15 * 4096 + 100] ^= 1;
-    let cases: [(&str, Vec<u8>); 9] = [
+    let cases: [(&str, Vec<u8>); 8] = [
         ("it is empty (`create`", vec![]),
         ("it is empty (`create`", vec![0; 200_000]),
         ("not a cloakroom container", b"Dear visitor,\n".repeat(10_000)),
         ("it looks like an SQLite", [&b"SQLite format 3\0"[..], &[1; 100_000]].concat()),
         ("it was cut short", container[..5000].to_vec()),
         ("it was cut short", container[..20].to_vec()),
-        ("neither of its headers is intact", headless),
         ("format version 7; use a newer", with_header_field("version", 7)),
         ("unknown features 0x8; use a newer", with_header_field("incompatible", 8)),
     ];
@@ -94,6 +90,23 @@ fn what_is_no_container_is_refused_with_the_reason_and_left_alone() {
         }
         fs::remove_file(&f.file).unwrap();
     }
+}
+
+#[test]
+fn a_container_without_an_intact_header_is_damaged_and_left_alone() {
+    let f = Fixture::new();
+    let whole = fs::read(&f.file).unwrap();
+    let mut bytes = whole.clone();
+    bytes[100] ^= 1;
+    bytes[15 * 4096 + 100] ^= 1;
+    fs::write(&f.file, &bytes).unwrap();
+    for arguments in OPENING {
+        let ran = f.run(arguments);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{ran:?}");
+        assert!(ran.err.contains("damaged: both headers"), "{ran:?}");
+        assert!(fs::read(&f.file).unwrap() == bytes, "{arguments:?} changed the file");
+    }
+    fs::write(&f.file, whole).unwrap();
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub(crate) struct Args {
 }
 
 const HELP: &str = "\
-Example: cloakroom check FILE && cp FILE backup
+Example: cloakroom check FILE && cloakroom dump FILE > backup.ndjson
 Exit code 1 if there is damage: something lost or contradictory. Notes are harmless.
 With --json: {\"sound\": true or false, \"damage\": [{\"offset\": NUMBER, \"what\": TEXT}, ...],
 \"notes\": [the same], \"sessions\": NUMBER, \"expired\": NUMBER, \"removed\": NUMBER,

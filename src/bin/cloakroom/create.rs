@@ -11,7 +11,7 @@ use crate::{DONE, Done, info};
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Args {
-    /// The file; others cannot read it unless you let them (mode 0600)
+    /// The file; others cannot read a new one unless you let them (mode 0600)
     file: PathBuf,
 }
 

@@ -89,7 +89,7 @@ fn rows(info: &Info) -> Vec<(&'static str, String)> {
         rows.push(("note", "a segment is being split; the next writer finishes that".into()));
     }
     if info.rebuilding {
-        rows.push(("note", "free space is still being counted after a crash".into()));
+        rows.push(("note", "free space is still being counted".into()));
     }
     if info.suspect_sync {
         rows.push(("note", "a sync failed; the next one makes up for it".into()));

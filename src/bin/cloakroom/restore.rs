@@ -35,6 +35,9 @@ With --json: {\"restored\": NUMBER}";
 /// A value of 4 MiB, each byte escaped as \u007f, and the rest of the line.
 const LINE_MAX: usize = 25 << 20;
 
+/// Times are kept in 48 bits.
+const TIME_MS_END: u64 = 1 << 48;
+
 pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
     let container = ByteContainer::open(&args.file, Options::new())?;
     let mut restored = 0;
@@ -110,6 +113,14 @@ impl Line {
                 None => fields.bytes("value_hex")?.ok_or("neither `value` nor `value_hex`")?,
             },
         };
+        let Times { created_ms, saved_ms, deadline_ms } = line.times;
+        if [Some(created_ms), Some(saved_ms), deadline_ms]
+            .into_iter()
+            .flatten()
+            .any(|ms| ms >= TIME_MS_END)
+        {
+            return Err("a time that no container can keep".to_owned());
+        }
         // Any text will do: nothing is made of it.
         fields.take::<String>("version", "text")?;
         match fields.0.is_empty() {
