@@ -9,7 +9,8 @@
 //! its end where an allocation finds nothing.
 //!
 //! Entries that change while it runs set their own bits: whatever is allocated
-//! in a generation has its bit set in that generation.
+//! in a generation has its bit set in that generation. What a power cut took in part
+//! is withheld until the next one.
 
 use super::index::reading;
 use super::rules::{Rule, holds};
@@ -22,6 +23,7 @@ use crate::format::control::{Control, Pass, Stage};
 use crate::format::entry::{Entry, Slot};
 use crate::format::segment::{ENTRIES, TALLY, Tally, entry_offset};
 use crate::format::tables::TABLE_BLOCK_LEN;
+use crate::format::word::Word;
 use crate::format::{BLOCK_SIZE, LINE_SIZE, Line, place};
 
 /// Lines of the index or heads of blocks that one save looks at.
@@ -150,12 +152,40 @@ impl Writer<'_> {
                 continue;
             };
             let Some(readable) = self.file.records.readable(word, entry.tag)? else {
+                self.withhold(word)?;
                 continue;
             };
             if let Some(class) = readable.class {
                 self.mark_extent(offset, class)?;
             }
             for piece in readable.pieces.iter().filter(|_| holds(Rule::PassMarksPieces)) {
+                self.mark_whole(piece.block, Use::Large, 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the bits of a record that cannot be read, as far as it is there, so that
+    /// nobody writes to its place in this generation.
+    ///
+    /// A power cut may have taken its end only. If the same bytes were written there
+    /// again, by a version that ends alike, and the next cut brought back the entry that
+    /// names it, it would be whole: what a cut took would have come back. Once the entry
+    /// that does not name it any more is durable, that cannot happen.
+    pub(crate) fn withhold(&mut self, word: Word) -> Result<()> {
+        if !holds(Rule::RemainsWithheld) {
+            return Ok(());
+        }
+        let (Some(offset), Some(remains)) = (word.offset(), self.file.records.remains(word)?)
+        else {
+            return Ok(());
+        };
+        self.mark_extent(offset, remains.class)?;
+        for piece in remains.pieces {
+            let head = self.block_head(piece.block)?;
+            let head = head.filter(|head| head.generation == self.control.generation);
+            // Where others have their records by now, it cannot become whole.
+            if !head.is_some_and(|head| matches!(head.usage, Use::Extents(_))) {
                 self.mark_whole(piece.block, Use::Large, 0)?;
             }
         }

@@ -166,6 +166,34 @@ impl Records {
     }
 }
 
+/// What there is of a record that cannot be read.
+#[derive(Clone, Debug)]
+pub(crate) struct Remains {
+    /// Class of its extent.
+    pub(crate) class: Class,
+    /// Its blocks, where only these do not match.
+    pub(crate) pieces: Vec<Piece>,
+}
+
+impl Records {
+    /// What there is of the unreadable record that `word` names; `None` without its
+    /// first line. Bytes that come again in the rest would make it whole, but the first
+    /// line has a random number in it, and never comes again.
+    pub(crate) fn remains(&self, word: Word) -> Result<Option<Remains>> {
+        let Named::Record { check, .. } = word.named() else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::new();
+        if !self.fetch(word, None, &mut bytes)? || own_checksum(&bytes) != check {
+            return Ok(None);
+        }
+        let class = record_length(&bytes).and_then(|len| self.classes.for_len(len));
+        let record = Record::decode(&bytes, check, self.index.seal);
+        let pieces = record.map(|record| collect(&record)).unwrap_or_default();
+        Ok(class.map(|class| Remains { class, pieces }))
+    }
+}
+
 /// The checksum that the record must have: the one that its word says.
 fn wanted(check: u32, bytes: &[u8]) -> u32 {
     if holds(Rule::ChecksumInWord) { check } else { own_checksum(bytes) }

@@ -92,6 +92,7 @@ rules! {
     ClassesFromRecords, 8, "The pass takes a block's class from the records in it.";
     PassMarksPieces, 8, "The pass marks the blocks of large values.";
     PassMarksOlderVersions, 8, "The pass marks what `mid` and `old` name, too.";
+    RemainsWithheld, 14, "What a cut took in part is not written to in the generation.";
     PassBeginsAfresh, 22, "The pass begins each bitmap with no bit set.";
     PassDropsWhatACutTook, 14, "The pass drops from the entries what a cut took.";
     SettledOnlyAfterPass, 14, "An epoch is settled only when the pass was done.";

@@ -270,7 +270,9 @@ impl Writer<'_> {
         if next >= EPOCH_MAX {
             return Err(Error::damaged(place::CONTROL, DamageKind::ControlLine));
         }
-        let renew = control.renew && self.pass.stage == Stage::Done;
+        // What the pass dropped from the entries may still come back before that.
+        let dropped = control.is_durable(self.pass.epoch) || !holds(Rule::RemainsWithheld);
+        let renew = control.renew && self.pass.stage == Stage::Done && dropped;
         let generation = if renew { next } else { control.generation };
         self.set_control(Control {
             write_epoch: if holds(Rule::BumpBeforeSync) { next } else { control.write_epoch },

@@ -159,8 +159,10 @@ impl Writer<'_> {
             }
             if doubtful || large {
                 // Its extent may be another's by now, or it may list blocks.
-                if let Some(readable) = self.file.records.readable(word, before.tag)? {
-                    self.release_record(word, &readable.pieces)?;
+                match self.file.records.readable(word, before.tag)? {
+                    Some(readable) => self.release_record(word, &readable.pieces)?,
+                    None if doubtful => self.withhold(word)?,
+                    None => {}
                 }
             } else {
                 self.release_record(word, &[])?;

@@ -1,4 +1,4 @@
-//! Plays with rot: a bit on the disk that is not what was written there.
+//! Plays with bytes on the disk that are not what was written there, or are again.
 
 use std::time::Duration;
 
@@ -9,13 +9,18 @@ use crate::play::Play;
 use crate::plays::Scenes;
 
 const OTHERS: u32 = 300;
+/// The line where the third block begins: the first with records.
+const RECORDS: usize = 2 * 1024;
 const VALUE: &[u8] = b"of one length";
 
-/// A disk with what is on this one, but for a bit where these bytes lie.
-fn rotten(disk: &SimulatedDisk, bytes: &[u8]) -> SimulatedDisk {
+/// A disk with what is on this one, but for a bit of the record that this value of this
+/// session lies in: of its checksum, which comes first.
+fn rotten(disk: &SimulatedDisk, id: &str, value: &[u8]) -> SimulatedDisk {
     let mut image = disk.bytes();
-    let at = image.windows(bytes.len()).position(|window| window == bytes).unwrap();
-    image[at] ^= 1;
+    let place = image.windows(value.len()).position(|window| window == value).unwrap();
+    let head = cloakroom::format::layout().iter().find(|known| known.name == "record").unwrap();
+    let head_len = head.fields.iter().map(|field| field.offset + field.size).max().unwrap();
+    image[place - id.len() - head_len] ^= 1;
     SimulatedDisk::with_bytes(1, &image)
 }
 
@@ -45,7 +50,7 @@ pub(crate) fn a_damaged_session_is_saved_over(scenes: &Scenes<'_>) -> Play {
         drop(first);
         // After a reboot somebody recovers, and the pass finds no record where the
         // damaged one is, so that another session is given its place.
-        let disk = rotten(&disk, b"of one lengtH");
+        let disk = rotten(&disk, "damaged", b"of one lengtH");
         disk.power_cut(CutPolicy::Newest, &mut SimulatedRng::new(1));
         for number in 0..OTHERS {
             visit(&disk).save(format!("other {number}"), VALUE).unwrap();
@@ -66,6 +71,44 @@ pub(crate) fn a_damaged_session_is_saved_over(scenes: &Scenes<'_>) -> Play {
         assert_eq!(last.load("damaged").unwrap().unwrap().value, VALUE);
         let report = last.check().unwrap();
         assert!(report.is_sound(), "{:#?}", report.damage);
+    }
+    scenes.crowd(30)
+}
+
+/// A power cut leaves the beginning of a version's record, whose end is written again by
+/// a later version that ends alike; and then the power is cut once more. Each cut
+/// decides about the index, the beginning of that record, and all else.
+pub(crate) fn the_same_end_comes_again(scenes: &Scenes<'_>) -> Play {
+    let value = |first: u8| [&[first; 64][..], &[7; 900]].concat();
+    for (first, second) in (0..64_usize).map(|number| (number / 8, number % 8)) {
+        let disk = SimulatedDisk::new(1);
+        let maker = ByteContainer::create_on(Box::new(disk.open(disk.spawn())), options());
+        maker.unwrap().save("session", &value(0)).unwrap();
+        visit(&disk).sync().unwrap();
+        visit(&disk).save("session", &value(1)).unwrap();
+        let image = disk.bytes();
+        let begin = image.windows(64).position(|window| window == [1; 64]).unwrap() / 64;
+        let cut = |bits: usize| {
+            disk.power_cut_with(&mut |line, images| {
+                let group = match line as usize {
+                    line if line < RECORDS => 0,
+                    line if (begin..begin + 2).contains(&line) => 1,
+                    _ => 2,
+                };
+                if bits >> group & 1 == 1 { images - 1 } else { 0 }
+            });
+        };
+        cut(first);
+        let read = || visit(&disk).load("session").unwrap().map(|session| session.value);
+        let told = read();
+        for number in 0..300 {
+            visit(&disk).touch(format!("nobody {number}"), None).unwrap();
+        }
+        for number in 0..8 {
+            visit(&disk).save(format!("other {number}"), &value(2)).unwrap();
+        }
+        cut(second);
+        assert!(read() == told, "cut {first:b}, then {second:b}: another version came back");
     }
     scenes.crowd(30)
 }

@@ -46,18 +46,32 @@ pub(crate) fn set(scene: &Scene, seed: u64) -> SimulatedDisk {
     disk
 }
 
-/// A value: its number, the key it belongs to, and bytes that follow from both.
+/// A value: its number, the key it belongs to, then bytes that follow from both, and in
+/// its second half from the key alone: sessions often change near their beginning only,
+/// and a part of an earlier version must not pass for the rest of a later one.
 pub(crate) fn value_bytes(key: &[u8], number: u64, lengths: usize) -> Vec<u8> {
     let len = LENGTHS[(number % lengths.min(LENGTHS.len()) as u64) as usize];
     let mut bytes = Vec::with_capacity(len);
     bytes.extend_from_slice(&number.to_le_bytes());
     bytes.extend_from_slice(&(lengths as u64).to_le_bytes());
     bytes.extend_from_slice(&(key.len() as u64).to_le_bytes());
-    let seed = key.iter().fold(number, |seed, byte| seed.rotate_left(5) ^ u64::from(*byte));
+    let of_key = key.iter().fold(1, |seed, byte| mixed(seed ^ u64::from(*byte)));
+    let of_both = mixed(of_key ^ number);
     while bytes.len() < len {
-        bytes.push((seed.wrapping_mul(bytes.len() as u64 | 1) >> 32) as u8);
+        let seed = if bytes.len() < len / 2 { of_both } else { of_key };
+        bytes.extend_from_slice(&mixed(seed ^ bytes.len() as u64).to_le_bytes());
     }
+    bytes.truncate(len);
     bytes
+}
+
+/// A number of which each bit depends on each bit of the other (splitmix64; Steele, Lea
+/// and Flood, 2014).
+fn mixed(number: u64) -> u64 {
+    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
 }
 
 /// The number in a value, which must be whole and of this key.
