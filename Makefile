@@ -83,10 +83,13 @@ bench-peers:
 	    dpkg -s $$package >/dev/null 2>&1 || echo $$package; done); \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ]; then \
 	    echo "installing the Debian packages of other stores:" $$missing; \
-	    export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
-	    apt-get update -qq && apt-get install -qq -y --no-install-recommends $$missing; \
+	    export DEBIAN_FRONTEND=noninteractive; apt-get update -qq; \
+	    for package in $$missing; do \
+	        apt-get install -qq -y --no-install-recommends $$package || \
+	            echo "not run: what needs $$package, which cannot be installed"; \
+	    done; \
 	elif [ -n "$$missing" ]; then \
-	    echo "for these stores: sudo apt-get install" $$missing >&2; \
+	    echo "not run without: sudo apt-get install" $$missing; \
 	fi
 	cargo run --release --manifest-path benches/peers/Cargo.toml -- $(WORKS)
 
