@@ -56,6 +56,8 @@ enum Deadline {
 type Id = (u8, u16);
 
 const OPERATIONS_MAX: usize = 40;
+/// Up to three blocks.
+const LARGE: usize = 150_000;
 
 struct Run {
     storage: MemoryStorage,
@@ -127,7 +129,7 @@ impl Run {
         let container = &self.handles[0];
         match operation {
             Operation::Save(id, len) => self.save((id, 0), usize::from(len)),
-            Operation::SaveLarge(id, len) => self.save((id, 0), len as usize % (1 << 18)),
+            Operation::SaveLarge(id, len) => self.save((id, 0), len as usize % LARGE),
             Operation::SaveMany(count) => {
                 for number in 0..u16::from(count) {
                     self.save((count, number + 1), usize::from(number % 64));
@@ -262,5 +264,7 @@ fn key(id: Id) -> [u8; 3] {
 }
 
 fn value(id: Id, len: usize) -> Vec<u8> {
-    key(id).into_iter().cycle().take(len).collect()
+    let mut value = key(id).repeat(len / 3 + 1);
+    value.truncate(len);
+    value
 }
