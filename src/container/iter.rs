@@ -18,6 +18,7 @@ use crate::format::entry::Slot;
 use crate::format::segment::{ENTRIES, entry_offset, parent_of, segment_of};
 use crate::format::tag::Tag;
 use crate::format::{BLOCK_SIZE, LINE_SIZE};
+use crate::storage::Pause;
 
 /// An id and its session.
 type Item = (Vec<u8>, Session<Vec<u8>>);
@@ -136,7 +137,8 @@ impl Sessions<'_> {
                 if slot.is_some() {
                     break;
                 }
-                // Torn by a writer of this moment, or rot.
+                // Torn by a writer of this moment, who has to go on, or rot.
+                index.source.storage().pause(Pause::Yield);
                 let again = index.source.line(offset).map_err(super::index::reading)?;
                 slot = again.and_then(|line| Slot::decode(&line, offset, index.seal));
             }

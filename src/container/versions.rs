@@ -5,8 +5,8 @@
 //! the newest pending version of an epoch before the present one: while the
 //! sync of that epoch runs, it is the version that will have been acknowledged
 //! when the sync ends. What is no longer named is released, but of an entry of an
-//! older generation only if it is readable: the pass sets no bit for a record that a
-//! power cut took or that is damaged, and its extent may be another entry's by now.
+//! older generation only if it is readable: a record that a power cut took or that is
+//! damaged may have no bit, and its extent be another entry's by now.
 
 use super::records::Readable;
 use super::rules::{Rule, holds};
@@ -124,7 +124,8 @@ impl Writer<'_> {
     }
 
     /// Whether the bits of all that the entry names are set: it was written in this
-    /// generation. The pass sets no bit for what it cannot read.
+    /// generation. For what it cannot read the pass sets a bit only where the record's
+    /// first line is left.
     pub(crate) fn is_owned(&self, entry: &Entry) -> bool {
         entry.epoch >= self.control.generation || !holds(Rule::DamagedWordsOwnNothing)
     }
