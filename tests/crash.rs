@@ -18,6 +18,8 @@ mod inherited;
 mod making;
 #[path = "crash/marks.rs"]
 mod marks;
+#[path = "crash/overlaps.rs"]
+mod overlaps;
 #[path = "crash/play.rs"]
 mod play;
 #[path = "crash/plays.rs"]

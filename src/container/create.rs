@@ -138,7 +138,6 @@ fn write_control_page(storage: &dyn Storage, header: &Header, more: bool) -> Res
         settled_epoch: 0,
         synced_blocks: FIRST_SEGMENT + 1,
         synced_at_ms: storage.now_ms(),
-        failures: 0,
         suspect: false,
         syncing: false,
         renew: false,

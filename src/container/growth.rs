@@ -6,8 +6,10 @@
 //! 1. Filling: the new segments are allocated and get copies of the entries that
 //!    will belong there; then the root line says "filling, since epoch e". From
 //!    now on a change of such an entry is written to both, the old segment first.
-//!    A cut: the old count is on the disk or comes back, the new segments mean
-//!    nothing, recovery drops them.
+//!    Until e is durable the batch may become larger in the same way, by a root line
+//!    of the epoch in which it does: so the index grows as fast as sessions come,
+//!    however seldom anybody syncs. A cut: the old count is on the disk or comes
+//!    back, the new segments mean nothing, recovery drops them.
 //! 2. Settling, once e is durable: the root line gets the new count. The new
 //!    segments count, the old ones are kept in step, since a cut may bring the
 //!    root line of step 1 back.
@@ -21,7 +23,7 @@ use super::rules::{Rule, holds};
 use super::writer::{Attempt, Writer};
 use crate::error::Result;
 use crate::format::block::{BlockHead, Use};
-use crate::format::control::{BATCH_MAX, Phase, Root, SEGMENTS_MAX};
+use crate::format::control::{Phase, Root, SEGMENTS_MAX};
 use crate::format::entry::{Entry, Slot};
 use crate::format::segment::{
     ENTRIES, REACH, Reach, TALLY, Tally, batch_max, first_line, parent_of, probe_offset, segment_of,
@@ -36,9 +38,12 @@ use crate::storage::Fill;
 const LINES_GOAL: u32 = ENTRIES * 62 / 100;
 /// Lines of removed sessions that make it worth trimming a segment before a split.
 const REMOVED_LINES_MIN: u32 = 64;
-/// One batch splits this part of the segments, up to [`BATCH_MAX`]: each costs two
-/// syncs, and a pause of some 50 us a segment.
+/// A batch begins with this part of the segments, and no more than the next: each
+/// batch costs two syncs, and each segment a pause of some 50 us.
 const BATCH_PART: u32 = 2;
+const BATCH_BEGIN_MAX: u32 = 64;
+/// Segments that a session beyond the goal adds to a batch.
+const BATCH_STEP: u32 = 4;
 
 impl Writer<'_> {
     /// Takes the next step of a split whose last one is durable.
@@ -61,10 +66,10 @@ impl Writer<'_> {
         })
     }
 
-    /// Begins a split if the segment of this tag, with so many lines in use, calls
-    /// for it even after its removed sessions' lines were given up.
+    /// Splits more segments off if the segment of this tag, with so many lines in use,
+    /// calls for it even after its removed sessions' lines were given up.
     pub(crate) fn grow_if_full(&mut self, tag: Tag, tally: Tally) -> Result<()> {
-        if tally.lines <= LINES_GOAL || self.root.phase != Phase::Whole {
+        if tally.lines <= LINES_GOAL || self.root.phase == Phase::Settling {
             return Ok(());
         }
         if tally.lines - tally.sessions.min(tally.lines) > REMOVED_LINES_MIN {
@@ -75,35 +80,54 @@ impl Writer<'_> {
                 return Ok(());
             }
         }
-        self.begin_split()
+        let segments = self.root.segments;
+        match self.root.phase {
+            Phase::Whole => self.split_off((segments / BATCH_PART).clamp(1, BATCH_BEGIN_MAX)),
+            Phase::Filling | Phase::Settling => self.split_off(BATCH_STEP),
+        }
     }
 
-    /// Begins a split, unless one is under way or there is no space for it.
-    pub(crate) fn begin_split(&mut self) -> Result<()> {
+    /// Sees to it that the segment of this tag, which is full, is among those being
+    /// split, unless others are settling.
+    pub(crate) fn split_full(&mut self, tag: Tag) -> Result<()> {
         let segments = self.root.segments;
-        let most = BATCH_MAX.min(batch_max(segments)).min(SEGMENTS_MAX - segments);
-        let batch = (segments / BATCH_PART).clamp(1, most.max(1));
-        if self.root.phase != Phase::Whole || most == 0 || self.control.suspect {
+        let child = segment_of(tag, segments) + (1 << segments.ilog2());
+        self.split_off((child + 1).saturating_sub(self.root.named()))
+    }
+
+    /// Splits off so many more segments, or as many as there is space for: the first of
+    /// a batch, or more for one that is being filled.
+    fn split_off(&mut self, count: u32) -> Result<()> {
+        let segments = self.root.segments;
+        let first = self.root.named();
+        let most = (segments + batch_max(segments)).min(SEGMENTS_MAX);
+        if self.root.phase == Phase::Settling || self.control.suspect {
             return Ok(());
         }
-        for number in segments..segments + batch {
+        let mut end = first;
+        for number in first..most.min(first + count) {
             // Nothing is split off a segment that cannot be found.
             let parent = self.segment_if_sound(parent_of(number))?;
-            if parent.is_none() || !self.fill_segment(number, segments + batch)? {
-                return Ok(());
+            if parent.is_none() || !self.fill_segment(number)? {
+                break;
             }
+            end = number + 1;
         }
-        let epoch = self.control.write_epoch;
-        self.set_root(Root { segments, batch, phase: Phase::Filling, epoch })?;
-        for number in segments..segments + batch {
+        if end == first {
+            return Ok(());
+        }
+        let waits_anew = self.root.phase == Phase::Whole || holds(Rule::LargerBatchWaitsAnew);
+        let epoch = if waits_anew { self.control.write_epoch } else { self.root.epoch };
+        self.set_root(Root { segments, batch: end - segments, phase: Phase::Filling, epoch })?;
+        for number in first..end {
             self.recount(parent_of(number))?;
         }
         Ok(())
     }
 
-    /// Makes segment `number` of an index of `segments` to be, with the entries
-    /// that move there. False if there is no space now.
-    fn fill_segment(&mut self, number: u32, segments: u32) -> Result<bool> {
+    /// Makes segment `number`, the next one, with the entries that move there. False
+    /// if there is no space now.
+    fn fill_segment(&mut self, number: u32) -> Result<bool> {
         if !self.prepare_table(number)? {
             return Ok(false);
         }
@@ -121,7 +145,7 @@ impl Writer<'_> {
         };
         let segment = u64::from(block) * BLOCK_SIZE;
         let mut image = vec![0; BLOCK_SIZE as usize];
-        let (reach, tally) = self.copy_entries(number, segments, segment, &mut image)?;
+        let (reach, tally) = self.copy_entries(number, segment, &mut image)?;
         let mut head = BlockHead::taken(self.control.generation, Use::Segment);
         head.bitmap.set(0);
         head.next = number;
@@ -148,13 +172,7 @@ impl Writer<'_> {
 
     /// Copies the entries that move from their parent into the image of the
     /// new segment. Returns how far the farthest came to lie, and their number.
-    fn copy_entries(
-        &self,
-        number: u32,
-        segments: u32,
-        segment: u64,
-        image: &mut [u8],
-    ) -> Result<(u32, Tally)> {
+    fn copy_entries(&self, number: u32, segment: u64, image: &mut [u8]) -> Result<(u32, Tally)> {
         let parent = parent_of(number);
         let mut tally = Tally::default();
         let mut reach = 1;
@@ -162,7 +180,7 @@ impl Writer<'_> {
             for (_, entry) in self.sessions_in(parent, first, 64.min(ENTRIES - first))? {
                 // A removal that is durable needs no copy.
                 let gone = entry.cur.is_tombstone() && self.control.is_durable(entry.epoch);
-                if gone || segment_of(entry.tag, segments) != number {
+                if gone || segment_of(entry.tag, number + 1) != number {
                     continue;
                 }
                 let step = self.place_copy(&entry, segment, image);

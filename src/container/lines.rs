@@ -77,6 +77,14 @@ impl Spots {
         }
     }
 
+    /// Whether a segment has no line for the session, and none beyond its reach.
+    pub(crate) fn is_full(&self) -> bool {
+        let full = |spot: Spot| {
+            spot.line().is_none() && spot.reach.is_none_or(|reach| reach.next_step().is_none())
+        };
+        full(self.counts) || self.mirror.is_some_and(full)
+    }
+
     /// The lines to write, if there is room in each segment.
     pub(crate) fn lines(&self) -> Option<Lines> {
         let mirror = match self.mirror {

@@ -16,8 +16,8 @@
 //!  8. Free means named by no live word; a bitmap may leak, never over-grant.
 //!  9. Epochs never repeat in one file, nor versions of an id, whatever was rolled
 //!     back.
-//! 10. The synced epoch rises only by a successful, unvoided sync begun after that
-//!     epoch's last publish.
+//! 10. The synced epoch rises only by a successful sync begun after that epoch's
+//!     last publish, with no other sync beside it.
 //! 11. A durable save is acknowledged only when synced epoch >= its epoch.
 //! 12. After a failed sync: no acknowledgement, no rise, no reuse, until rewritten
 //!     and synced.

@@ -123,7 +123,7 @@ impl ByteContainer {
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     pub fn create_on(storage: Box<dyn Storage>, options: Options) -> Result<ByteContainer> {
-        create_in(storage.as_ref(), &options, None)?;
+        create_in(storage.as_ref(), &options, None, || Ok(()))?;
         ByteContainer::open_on(storage, options)
     }
 
@@ -190,16 +190,24 @@ fn create(path: &Path, options: Options) -> Result<OpenFile> {
         return Err(ErrorKind::ReadOnly(why).into());
     }
     let made = (origin == Origin::Made).then_some(path);
-    create_in(&storage, &options, made)?;
     // Whoever made the name may not have come so far.
-    storage.sync_name().map_err(|source| Error::io("sync the directory", source))?;
+    let sync_name =
+        || storage.sync_name().map_err(|source| Error::io("sync the directory", source));
+    create_in(&storage, &options, made, sync_name)?;
     let path = storage.path().to_path_buf();
     OpenFile::new(Box::new(storage), options, Some(path), None)
 }
 
 /// Initialises the storage under the writer lock, if it is blank. A file just
-/// `made` by this name is removed if that fails.
-fn create_in(storage: &dyn Storage, options: &Options, made: Option<&Path>) -> Result<()> {
+/// `made` by this name is removed if that fails. The name is synced before there is
+/// anything in the file, and under the lock: a sync that fails has nothing of
+/// another's to lose.
+fn create_in(
+    storage: &dyn Storage,
+    options: &Options,
+    made: Option<&Path>,
+    sync_name: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let locking = |source| Error::io("lock", source);
     let mut patience = Patience::new(options.lock_deadline);
     while !storage.try_lock(LockName::Writer).map_err(locking)? {
@@ -208,7 +216,7 @@ fn create_in(storage: &dyn Storage, options: &Options, made: Option<&Path>) -> R
             .map_err(|waited_ms| ErrorKind::Busy { holder: storage.lock_holder(), waited_ms })?;
     }
     let result = look_for_blank(storage).and_then(|()| {
-        initialise(storage).inspect_err(|_| {
+        sync_name().and_then(|()| initialise(storage)).inspect_err(|_| {
             if let Some(path) = made {
                 // Made by us, blank when we took the lock, and of no use to anybody. If
                 // this fails, a file stays that nobody opens.

@@ -129,7 +129,9 @@ impl Options {
 
     /// How long to wait for another writer before giving up with
     /// [`Busy`](crate::ErrorKind::Busy), and for another's sync that makes no
-    /// progress. Zero is some 32 tries without a sleep.
+    /// progress; each of the waits of an operation may take as long. The first change
+    /// of a handle that has to recover waits for a sync under way, too. Zero is some 32
+    /// tries without a sleep, and some 1000 for a sync.
     ///
     /// ```
     /// # use cloakroom::{ByteContainer, ErrorKind, Options, storage::MemoryStorage};

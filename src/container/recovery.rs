@@ -11,6 +11,11 @@
 //! with them. Nothing is scanned; entries are cleaned when they are next changed,
 //! and bitmaps are rebuilt by the pass.
 //!
+//! Only the holder of SYNC recovers: a process with another view of the same boot may
+//! be syncing, and of two syncs that overlap one can fail and take lines with it that
+//! the other then calls durable. Who finds a recovery due lets go of the writer lock,
+//! waits for SYNC, and looks again: meanwhile another may have recovered.
+//!
 //! The order, and what a kill or a cut after each step leaves:
 //! 1. write epoch += 16, and in the same store generation and recovered epoch :=
 //!    that epoch. Every epoch on the disk is below it (a syncer stops bumping at
@@ -19,9 +24,11 @@
 //!    the line itself goes after step 2. Cut or kill after this: write - synced > 8
 //!    says that recovery is unfinished, whoever locks next begins again and leaps
 //!    again.
+//!    The same store sets `syncing`: who dies in step 2 may have seen it fail.
 //! 2. fdatasync: all that was readable is on the disk now, so step 4 may call it
-//!    durable. Where a sync of this boot failed or died, everything is rewritten
-//!    first, since a second fdatasync would succeed without having written it.
+//!    durable. Where a sync of this boot failed, or was begun and its end never
+//!    recorded (`syncing` is set, and SYNC is ours), everything is rewritten first,
+//!    since a second fdatasync would succeed without having written it.
 //! 3. An unfinished split is dropped: with the old count the new segments are
 //!    discarded, with the new count the moved entries of the old ones are dead
 //!    by address. The busy line means nothing then.
@@ -33,21 +40,30 @@ use siphasher::sip::SipHasher24;
 
 use super::open_file::OpenFile;
 use super::rules::{Rule, holds};
+use super::sync::Turn;
 use super::writer::Writer;
 use crate::error::{DamageKind, Error, Result};
 use crate::format::control::{Control, EPOCH_MAX, Pass, Phase, RECOVERY_LEAP, Root, Stage};
 use crate::format::{NEVER, place};
 use crate::storage::View;
 
+/// A recovery that goes before everything else.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Due {
+    /// Hashes of the boot and of the view; none where boots cannot be told apart.
+    witness: Option<(u64, u64)>,
+}
+
 impl Writer<'_> {
-    pub(super) fn recover_if_needed(&mut self) -> Result<()> {
+    /// The recovery that is due, if the container is not known to be as it was left.
+    pub(super) fn recovery_due(&mut self) -> Result<Option<Due>> {
         let unfinished = self.control.recovery_unfinished() && holds(Rule::UnfinishedRecoveryFirst);
         let unchanged = self.local_ref().view_known
             || self.file.is_marked(&self.control)
             || !holds(Rule::WitnessNoticesCuts);
         if unchanged && !unfinished {
             self.local().view_known = true;
-            return Ok(());
+            return Ok(None);
         }
         if !holds(Rule::MarkedLast) {
             self.file.storage().mark();
@@ -58,14 +74,19 @@ impl Writer<'_> {
         let known = witness.is_some_and(|(boot, witness)| self.views().knows(boot, witness))
             && self.file.is_of_this_boot(&self.control);
         if !known || unfinished {
-            self.recover(witness)?;
+            return Ok(Some(Due { witness }));
         }
-        self.file.storage().mark();
-        self.local().view_known = true;
-        Ok(())
+        self.know_view();
+        Ok(None)
     }
 
-    fn recover(&mut self, witness: Option<(u64, u64)>) -> Result<()> {
+    fn know_view(&mut self) {
+        self.file.storage().mark();
+        self.local().view_known = true;
+    }
+
+    pub(super) fn recover(&mut self, due: Due, _: &Turn<'_>) -> Result<()> {
+        let witness = due.witness;
         let rebooted = witness.is_some_and(|(boot, _)| self.has_rebooted(boot));
         let leap = if holds(Rule::EpochsLeap) { RECOVERY_LEAP } else { 1 };
         let epoch = self.control.write_epoch + leap;
@@ -95,6 +116,7 @@ impl Writer<'_> {
             recovered_epoch: epoch,
             settled_epoch,
             suspect: doubtful,
+            syncing: holds(Rule::SyncingMarked),
             ..self.control
         })?;
         if !same {
@@ -130,14 +152,14 @@ impl Writer<'_> {
             synced_blocks: self.blocks,
             synced_at_ms: self.file.storage().now_ms(),
             suspect: false,
-            // Of this boot, it may be a syncer's that is alive in another view.
-            syncing: self.control.syncing && !rebooted && holds(Rule::SyncingSurvivesRecovery),
+            syncing: false,
             renew: false,
             ..self.control
         })?;
         if let Some((boot, witness)) = witness {
             self.set_views(self.views().with(boot, witness))?;
         }
+        self.know_view();
         Ok(())
     }
 }

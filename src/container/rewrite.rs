@@ -13,6 +13,7 @@
 use super::index::reading;
 use super::open_file::OpenFile;
 use super::rules::{Rule, holds};
+use super::sync::Turn;
 use super::writer::{Locked, Writer};
 use crate::error::Result;
 use crate::format::entry::Entry;
@@ -110,15 +111,15 @@ impl Writer<'_> {
 
 impl OpenFile {
     /// Rewrites everything, a segment a lock hold, so that others can go on
-    /// saving. What they write meanwhile is dirty by itself. The caller holds
-    /// SYNC. False if the file was replaced.
-    pub(super) fn rewrite_in_steps(&self) -> Result<bool> {
+    /// saving. What they write meanwhile is dirty by itself. False if the file was
+    /// replaced.
+    pub(super) fn rewrite_in_steps(&self, turn: &Turn<'_>) -> Result<bool> {
         if !holds(Rule::FailureRewritten) {
             return Ok(true);
         }
         let mut number = 0;
         loop {
-            let Locked::Here(writer) = self.lock(0)? else {
+            let Locked::Here(writer) = self.lock_in_turn(0, turn)? else {
                 return Ok(false);
             };
             if number >= writer.root.named() {
@@ -129,7 +130,7 @@ impl OpenFile {
         }
         let mut block = 0;
         loop {
-            let Locked::Here(writer) = self.lock(0)? else {
+            let Locked::Here(writer) = self.lock_in_turn(0, turn)? else {
                 return Ok(false);
             };
             writer.rewrite_heads(block, block + HEADS_PER_HOLD)?;

@@ -68,6 +68,7 @@ rules! {
     MirrorWritten, 17, "During a split a change goes to the mirror as well.";
     DeadOnlyWhenWhole, 17, "Lines that a split leaves behind are dead only at its end.";
     FirstWait, 17, "New segments count only when they are durable.";
+    LargerBatchWaitsAnew, 17, "Segments added to a batch must be durable, too.";
     SecondWait, 17, "Old segments are kept in step until the new count is durable.";
     FreshBlocksForASplit, 17, "A repeated split takes new blocks.";
     ReachCoversCopies, 17, "The reach of a new segment covers the copies in it.";
@@ -112,7 +113,7 @@ rules! {
     RecoveryRaisesSynced, 16, "Recovery ends by raising the synced epoch.";
     RecoveryRewritesDoubtful, 12, "Recovery rewrites what a failed sync left in doubt.";
     MarkedLast, 14, "The inode is marked when the recovery is done, not before.";
-    SyncingSurvivesRecovery, 12, "Recovery leaves `syncing` of this boot as it is.";
+    RecoveryHoldsSync, 10, "Nobody recovers while another syncs.";
     RecoveryDropsSplit, 17, "Recovery drops a split that is not done.";
     HeaderLast, 20, "A container has its header when all else is durable.";
     LockForEachChange, 7, "Nothing is changed without the writer lock.";

@@ -214,11 +214,13 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// There is no line for the session: raises the reach, begins a split, and
+    /// There is no line for the session: raises the reach or splits the segment, and
     /// asks for the sync that lets them be used.
     fn want_room(&mut self, target: &Target) -> Result<Attempt<Version>> {
         self.make_room(&target.spots)?;
-        self.begin_split()?;
+        if target.spots.is_full() {
+            self.split_full(target.spots.tag)?;
+        }
         Ok(Attempt::Sync)
     }
 

@@ -2,13 +2,14 @@
 //!
 //! One credited sync at a time, by whoever holds SYNC. Under the writer lock it
 //! takes e, the write epoch, and bumps it; then it syncs outside the lock; then,
-//! under the lock again, the synced epoch becomes e. Only the holder of SYNC and
-//! recovery ever bump the write epoch (invariants 9 to 11).
+//! under the lock again, the synced epoch becomes e. Only the holder of SYNC syncs at
+//! all, recovers, or bumps the write epoch (invariants 9 to 11): so nobody else's
+//! sync can fail meanwhile and take what this one is to be credited with.
 //!
 //! - Kill before the bump: nothing happened.
 //! - Kill after it: the write epoch is one ahead for nothing, and `syncing` stays
-//!   set; the next syncer takes it for a failure that nobody could record, and
-//!   rewrites everything first.
+//!   set; the next to hold SYNC takes it for a failure that nobody could record, and
+//!   rewrites everything first. A recovery sets it, too.
 //! - Cut at any point: synced < write in every image of the line, and the synced
 //!   epoch on the disk is never more than was true.
 //!
@@ -31,8 +32,8 @@ use crate::storage::{LockName, Storage};
 /// Looks at the control line for each time that a waiter asks for SYNC although
 /// somebody seems to have it.
 const LOOKS_PER_QUESTION: u32 = 64;
-/// Times that everything is rewritten for one sync before giving up.
-const REWRITES_MAX: u32 = 3;
+/// Times that a recovery asks for SYNC before it looks whether it is still due.
+const QUESTIONS_PER_LOOK: u32 = 64;
 
 /// What an attempt to sync came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +70,7 @@ impl OpenFile {
             match if asks { self.try_sync()? } else { Tried::Taken } {
                 Tried::Synced => {}
                 Tried::Replaced => return Ok(()),
-                Tried::Taken => patience
-                    .pause(self.storage())
-                    .map_err(|waited_ms| ErrorKind::Busy { holder: None, waited_ms })?,
+                Tried::Taken => self.wait_for_syncer(&mut patience)?,
             }
         }
     }
@@ -88,8 +87,7 @@ impl OpenFile {
         };
         drop(writer);
         if let Some((turn, begun)) = begun {
-            let _ = self.finish_sync(begun)?;
-            drop(turn);
+            let _ = self.finish_sync(begun, &turn)?;
         }
         self.sync_until(epoch)
     }
@@ -144,6 +142,28 @@ impl OpenFile {
     /// SYNC, unless somebody else has it. Never waits, so it may be asked for
     /// while the writer lock is held.
     fn take_turn(&self) -> Result<Option<Turn<'_>>> {
+        self.take_turn_by(Rule::OneCreditedSync)
+    }
+
+    /// SYNC, for a recovery; `None` after a while, to look whether it is still due.
+    /// Not while the writer lock is held, since whoever has SYNC may wait for that.
+    pub(super) fn wait_for_turn(&self, patience: &mut Patience) -> Result<Option<Turn<'_>>> {
+        for _ in 0..QUESTIONS_PER_LOOK {
+            if let Some(turn) = self.take_turn_by(Rule::RecoveryHoldsSync)? {
+                return Ok(Some(turn));
+            }
+            self.wait_for_syncer(patience)?;
+        }
+        Ok(None)
+    }
+
+    fn wait_for_syncer(&self, patience: &mut Patience) -> Result<()> {
+        let paused = patience.pause(self.storage());
+        paused.map_err(|waited_ms| ErrorKind::Busy { holder: None, waited_ms }.into())
+    }
+
+    /// SYNC, unless somebody else has it and `rule` is kept.
+    fn take_turn_by(&self, rule: Rule) -> Result<Option<Turn<'_>>> {
         let gate = match self.sync_gate.try_lock() {
             Ok(gate) => gate,
             Err(TryLockError::Poisoned(gate)) => gate.into_inner(),
@@ -151,33 +171,29 @@ impl OpenFile {
         };
         let storage = self.storage();
         let taken = storage.try_lock(LockName::Sync).map_err(|source| Error::io("lock", source))?;
-        let goes_on = taken || !holds(Rule::OneCreditedSync);
+        let goes_on = taken || !holds(rule);
         Ok(goes_on.then_some(Turn { storage, _gate: gate }))
     }
 
     fn try_sync(&self) -> Result<Tried> {
-        let Some(_turn) = self.take_turn()? else {
+        let Some(turn) = self.take_turn()? else {
             return Ok(Tried::Taken);
         };
-        match self.begin_sync()? {
-            Some(begun) => self.finish_sync(begun),
+        match self.begin_sync(&turn)? {
+            Some(begun) => self.finish_sync(begun, &turn),
             None => Ok(Tried::Replaced),
         }
     }
 
-    /// Syncs and says so in the control line. The caller holds SYNC.
-    fn finish_sync(&self, begun: Begun) -> Result<Tried> {
+    /// Syncs and says so in the control line.
+    fn finish_sync(&self, begun: Begun, turn: &Turn<'_>) -> Result<Tried> {
         if let Err(source) = self.storage().sync() {
-            self.record_failure()?;
+            self.record_failure(turn)?;
             return Err(failed("sync", source));
         }
-        let Locked::Here(mut writer) = self.lock(0)? else {
+        let Locked::Here(mut writer) = self.lock_in_turn(0, turn)? else {
             return Ok(Tried::Replaced);
         };
-        if writer.control.failures != begun.failures {
-            // Another's sync failed meanwhile: what this one wrote is not known.
-            return Ok(Tried::Synced);
-        }
         let synced_epoch = writer.control.synced_epoch.max(begun.epoch);
         if !holds(Rule::BumpBeforeSync) {
             writer.control.write_epoch = writer.control.write_epoch.max(synced_epoch + 1);
@@ -195,40 +211,32 @@ impl OpenFile {
     }
 
     /// Takes the epoch that a sync will make durable, and bumps the write epoch.
-    fn begin_sync(&self) -> Result<Option<Begun>> {
-        let Locked::Here(mut writer) = self.lock(0)? else {
+    fn begin_sync(&self, turn: &Turn<'_>) -> Result<Option<Begun>> {
+        let Locked::Here(mut writer) = self.lock_in_turn(0, turn)? else {
             return Ok(None);
         };
         let alone = holds(Rule::OneCreditedSync);
         if alone && writer.control.syncing && !writer.control.suspect {
-            // We hold SYNC, so whoever set this is dead.
+            // We hold SYNC, so whoever set this died or could not record the end.
             writer.note_failed_sync()?;
         }
-        for _ in 0..REWRITES_MAX {
-            if !writer.control.suspect {
-                return writer.bump().map(Some);
-            }
-            let failures = writer.control.failures;
+        if writer.control.suspect {
             drop(writer);
-            if !self.rewrite_in_steps()? {
+            if !self.rewrite_in_steps(turn)? {
                 return Ok(None);
             }
-            let Locked::Here(again) = self.lock(0)? else {
+            let Locked::Here(again) = self.lock_in_turn(0, turn)? else {
                 return Ok(None);
             };
             writer = again;
-            if writer.control.failures == failures {
-                return writer.bump().map(Some);
-            }
-            // Another failure: what was rewritten before it may be lost again.
         }
-        Err(Error::io("sync", std::io::Error::other("the disk fails again and again")))
+        writer.bump().map(Some)
     }
 
     /// Records that a sync failed. If even that fails, `syncing` stays set and
     /// says the same to the next syncer.
-    fn record_failure(&self) -> Result<()> {
-        match self.lock(0)? {
+    fn record_failure(&self, turn: &Turn<'_>) -> Result<()> {
+        match self.lock_in_turn(0, turn)? {
             Locked::Here(mut writer) => writer.note_failed_sync(),
             Locked::Replaced => Ok(()),
         }
@@ -236,7 +244,7 @@ impl OpenFile {
 }
 
 /// SYNC, held until it is dropped.
-struct Turn<'a> {
+pub(super) struct Turn<'a> {
     storage: &'a dyn Storage,
     _gate: MutexGuard<'a, ()>,
 }
@@ -253,18 +261,17 @@ impl Drop for Turn<'_> {
 struct Begun {
     epoch: u64,
     blocks: u32,
-    failures: u32,
 }
 
 impl Writer<'_> {
     fn bump(&mut self) -> Result<Begun> {
         let control = self.control;
-        let (blocks, failures) = (self.blocks, control.failures);
+        let blocks = self.blocks;
         let syncing = holds(Rule::SyncingMarked);
         let ahead = control.write_epoch - control.synced_epoch;
         if ahead >= LEAD_MAX && holds(Rule::LeadBounded) {
             self.set_control(Control { syncing, ..control })?;
-            return Ok(Begun { epoch: control.write_epoch - 1, blocks, failures });
+            return Ok(Begun { epoch: control.write_epoch - 1, blocks });
         }
         let next = control.write_epoch + 1;
         if next >= EPOCH_MAX {
@@ -285,11 +292,10 @@ impl Writer<'_> {
             self.pass = Pass::begin(generation, self.pass.blocks);
             self.local().spares.forget();
         }
-        Ok(Begun { epoch: control.write_epoch, blocks, failures })
+        Ok(Begun { epoch: control.write_epoch, blocks })
     }
 
     pub(super) fn note_failed_sync(&mut self) -> Result<()> {
-        let failures = self.control.failures.wrapping_add(1);
-        self.set_control(Control { failures, suspect: true, syncing: false, ..self.control })
+        self.set_control(Control { suspect: true, syncing: false, ..self.control })
     }
 }

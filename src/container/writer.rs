@@ -15,6 +15,7 @@ use std::time::Duration;
 use super::index::reading;
 use super::open_file::{Local, OpenFile};
 use super::rules::{Rule, holds};
+use super::sync::Turn;
 use crate::error::{DamageKind, Error, ErrorKind, Result};
 use crate::format::control::{Busy, Control, Pass, Root, Views};
 use crate::format::span::Span;
@@ -96,8 +97,42 @@ impl Drop for Held<'_> {
 }
 
 impl OpenFile {
-    /// Takes the writer lock and does the duties.
+    /// Takes the writer lock and does the duties. Where a recovery is among them,
+    /// waits for SYNC first: not for whoever holds it, who has [`OpenFile::lock_in_turn`].
     pub(crate) fn lock(&self, attempt: u32) -> Result<Locked<'_>> {
+        let mut patience = Patience::for_sync(self.options.lock_deadline);
+        loop {
+            let Some(mut writer) = self.begin_writing(attempt)? else {
+                return Ok(Locked::Replaced);
+            };
+            if writer.recovery_due()?.is_none() {
+                writer.duties()?;
+                return Ok(Locked::Here(writer));
+            }
+            drop(writer);
+            if let Some(turn) = self.wait_for_turn(&mut patience)? {
+                let locked = self.lock_in_turn(attempt, &turn)?;
+                drop(turn);
+                return Ok(locked);
+            }
+            // Whoever had SYNC may have recovered meanwhile.
+        }
+    }
+
+    /// The same for the holder of SYNC, who may recover.
+    pub(super) fn lock_in_turn<'a>(&'a self, attempt: u32, turn: &Turn<'_>) -> Result<Locked<'a>> {
+        let Some(mut writer) = self.begin_writing(attempt)? else {
+            return Ok(Locked::Replaced);
+        };
+        if let Some(due) = writer.recovery_due()? {
+            writer.recover(due, turn)?;
+        }
+        writer.duties()?;
+        Ok(Locked::Here(writer))
+    }
+
+    /// Takes the writer lock. `None` if the file was replaced.
+    fn begin_writing(&self, attempt: u32) -> Result<Option<Writer<'_>>> {
         if let Some(why) = self.read_only {
             return Err(ErrorKind::ReadOnly(why).into());
         }
@@ -105,11 +140,9 @@ impl OpenFile {
         self.records.index.source.count_use();
         let status = self.records.index.source.status().map_err(reading)?;
         if status.links == 0 && holds(Rule::ReplacedFileLeft) {
-            return Ok(Locked::Replaced);
+            return Ok(None);
         }
-        let mut writer = Writer::begin(self, held, status.len, attempt)?;
-        writer.duties()?;
-        Ok(Locked::Here(writer))
+        Writer::begin(self, held, status.len, attempt).map(Some)
     }
 
     fn wait_for_lock(&self) -> Result<Held<'_>> {
@@ -267,10 +300,9 @@ impl<'a> Writer<'a> {
         self.lists.as_mut().ok_or_else(|| Error::damaged(place::LISTS, DamageKind::ControlLine))
     }
 
-    /// What must be done before anything else, in this order: an unfinished
-    /// recovery may have left any of the later things undone.
+    /// What must be done before anything else, in this order, but for recovery, which
+    /// goes before both: an unfinished one may have left either of them undone.
     fn duties(&mut self) -> Result<()> {
-        self.recover_if_needed()?;
         if let Some(busy) = self.busy.take().filter(|_| holds(Rule::BusyRedone)) {
             self.redo(busy)?;
         }

@@ -7,6 +7,7 @@
 //! generation).
 
 use super::checksum::{LINE_CHECK, Seal};
+use super::segment::batch_max;
 use super::span::Span;
 use super::tables::TABLE_BLOCK_LEN;
 use super::tag::Tag;
@@ -26,11 +27,11 @@ pub(super) mod control_line {
     pub(crate) const GENERATION: Span = SYNCED.then(8);
     pub(crate) const RECOVERED: Span = GENERATION.then(8);
     pub(crate) const SYNCED_AT: Span = RECOVERED.then(8);
-    pub(crate) const FAILURES: Span = SYNCED_AT.then(4);
-    pub(crate) const STATE: Span = FAILURES.then(4);
+    pub(crate) const SYNCED_BLOCKS: Span = SYNCED_AT.then(4);
+    pub(crate) const STATE: Span = SYNCED_BLOCKS.then(4);
     pub(crate) const SETTLED: Span = STATE.then(8);
-    pub(crate) const SYNCED_BLOCKS: Span = SETTLED.then(4);
-    const _: () = assert!(SYNCED_BLOCKS.end() == LINE_CHECK.offset);
+    pub(crate) const RESERVED: Span = SETTLED.then(4);
+    const _: () = assert!(RESERVED.end() == LINE_CHECK.offset);
 }
 
 const STATE_SUSPECT: u64 = 1;
@@ -56,8 +57,6 @@ pub(crate) struct Control {
     pub(crate) synced_blocks: u32,
     /// When `synced_epoch` last rose, milliseconds since 1970.
     pub(crate) synced_at_ms: u64,
-    /// Number of failed syncs, to void those in flight.
-    pub(crate) failures: u32,
     /// A sync failed and not everything since `synced_epoch` was rewritten.
     pub(crate) suspect: bool,
     /// A sync was begun, and its end not yet recorded. Whoever finds this while
@@ -77,7 +76,6 @@ impl Control {
         settled_epoch: 0,
         synced_blocks: 0,
         synced_at_ms: 0,
-        failures: 0,
         suspect: false,
         syncing: false,
         renew: false,
@@ -93,7 +91,6 @@ impl Control {
             settled_epoch: field::SETTLED.get(line),
             synced_blocks: field::SYNCED_BLOCKS.get32(line),
             synced_at_ms: field::SYNCED_AT.get(line),
-            failures: field::FAILURES.get32(line),
             suspect: field::STATE.get(line) & STATE_SUSPECT != 0,
             syncing: field::STATE.get(line) & STATE_SYNCING != 0,
             renew: field::STATE.get(line) & STATE_RENEW != 0,
@@ -116,7 +113,6 @@ impl Control {
         field::SYNCED_AT.put(&mut line, self.synced_at_ms);
         field::SYNCED_BLOCKS.put(&mut line, self.synced_blocks.into());
         field::SETTLED.put(&mut line, self.settled_epoch);
-        field::FAILURES.put(&mut line, self.failures.into());
         let suspect = if self.suspect { STATE_SUSPECT } else { 0 };
         let syncing = if self.syncing { STATE_SYNCING } else { 0 };
         let renew = if self.renew { STATE_RENEW } else { 0 };
@@ -166,7 +162,8 @@ pub(crate) enum Phase {
 pub(crate) struct Root {
     /// Number of segments that count.
     pub(crate) segments: u32,
-    /// Number of segments that are being split off, at most 64.
+    /// Number of segments that are being split off: their parents are all among the
+    /// others.
     pub(crate) batch: u32,
     pub(crate) phase: Phase,
     /// Epoch in which the phase began.
@@ -191,13 +188,18 @@ impl Root {
             },
             epoch: field::EPOCH.get(line),
         };
+        if root.segments == 0 || root.segments > SEGMENTS_MAX {
+            return None;
+        }
         let batch_fits = match root.phase {
             Phase::Whole => root.batch == 0,
-            Phase::Filling => (1..=BATCH_MAX).contains(&root.batch),
-            Phase::Settling => (1..=BATCH_MAX).contains(&root.batch) && root.batch < root.segments,
+            Phase::Filling => (1..=batch_max(root.segments)).contains(&root.batch),
+            Phase::Settling => {
+                let before = root.segments.saturating_sub(root.batch);
+                before > 0 && (1..=batch_max(before)).contains(&root.batch)
+            }
         };
-        let fits = root.segments <= SEGMENTS_MAX && root.named() <= SEGMENTS_MAX;
-        (root.segments > 0 && batch_fits && fits).then_some(root)
+        (batch_fits && root.named() <= SEGMENTS_MAX).then_some(root)
     }
 
     pub(crate) fn encode(&self, offset: u64, seal: Seal) -> Line {
@@ -240,8 +242,6 @@ impl Root {
     }
 }
 
-/// Most segments split at once.
-pub(crate) const BATCH_MAX: u32 = 64;
 /// Most segments that the table has room for.
 pub(crate) const SEGMENTS_MAX: u32 = 256 + 64 * TABLE_BLOCK_LEN;
 

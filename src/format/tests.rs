@@ -83,7 +83,6 @@ fn the_lines_of_the_control_page_keep_what_is_put_into_them() {
         settled_epoch: 11,
         synced_blocks: 12,
         synced_at_ms: 5,
-        failures: 3,
         suspect: true,
         syncing: true,
         renew: true,

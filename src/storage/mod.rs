@@ -45,7 +45,7 @@ pub use memory::MemoryStorage;
 pub enum LockName {
     /// Held while anything is written to the file.
     Writer,
-    /// Held by whoever runs a sync that others may rely on.
+    /// Held by whoever syncs, or recovers: the first change after the system was started.
     Sync,
 }
 

@@ -14,6 +14,7 @@ mod faults;
 mod fixture;
 mod forged;
 mod full;
+mod growth;
 mod iteration;
 mod kills;
 mod model;

@@ -15,62 +15,6 @@ use crate::plays::Scenes;
 use crate::stage;
 use crate::wrapped::Wrapped;
 
-/// Two syncs overlap, and the second one never ends: what the first one made
-/// durable must have been kept by the saves of both epochs.
-pub(crate) fn two_syncs_overlap(scenes: &Scenes<'_>) -> Play {
-    let play = scenes.crowd(30);
-    let who = play.enter(Never);
-    play.save(&who, 0, SHORT);
-    play.sync(&who);
-    play.save(&who, 0, SHORT);
-    let (second, third) = (play.enter(Never), play.enter(Never));
-    let (first_id, second_id) = (who.process, second.process);
-    let values = [play.value(0, SHORT), play.value(0, SHORT)];
-    let [(sixth, six), (seventh, seven)] = values;
-    let key = play.keys[0].clone();
-    play.disk.set_hook(Some(Arc::new(move |call: &Call| {
-        let ends = call.operation == Operation::SyncEnd;
-        if ends && call.process == first_id {
-            second.container.save(&key, &six).unwrap();
-            let _ = second.container.sync();
-        }
-        if ends && call.process == second_id {
-            third.container.save(&key, &seven).unwrap();
-            return Verdict::Kill;
-        }
-        Verdict::Proceed
-    })));
-    who.container.sync().unwrap();
-    play.disk.set_hook(None);
-    play.was_synced_before(0, &[sixth, seventh]);
-    play.cut_in_all_ways(20);
-    play
-}
-
-/// A session is saved while it is being synced, and once more when the sync is done.
-pub(crate) fn saved_during_a_sync(scenes: &Scenes<'_>) -> Play {
-    let play = scenes.crowd(40);
-    let who = play.enter(Never);
-    play.save(&who, 0, SHORT);
-    play.sync(&who);
-    play.save(&who, 0, SHORT);
-    let (other, first_id, key) = (play.enter(Never), who.process, play.keys[0].clone());
-    let (number, value) = play.value(0, SHORT);
-    play.disk.set_hook(Some(Arc::new(move |call: &Call| {
-        if call.operation == Operation::SyncEnd && call.process == first_id {
-            other.container.save(&key, &value).unwrap();
-        }
-        Verdict::Proceed
-    })));
-    who.container.sync().unwrap();
-    play.disk.set_hook(None);
-    play.was_synced_before(0, &[number]);
-    play.save(&who, 0, SHORT);
-    drop(who);
-    play.cut_in_all_ways(20);
-    play
-}
-
 /// A version that is not durable, and a trim.
 pub(crate) fn saved_and_trimmed_at_once(scenes: &Scenes<'_>) -> Play {
     let play = scenes.crowd(41);
@@ -100,8 +44,17 @@ pub(crate) fn a_lost_extent_is_taken(scenes: &Scenes<'_>) -> Play {
 
 /// An empty block takes records of a smaller class, and of that a cut leaves all but
 /// its head: the class of before, whose extents are larger, must not be believed.
+/// Which block is empty in time depends on where a trim begins.
 pub(crate) fn a_head_of_a_larger_class_is_left(scenes: &Scenes<'_>) -> Play {
-    let play = scenes.crowd(44);
+    let mut play = scenes.crowd(44);
+    for seed in 0..16 {
+        play = play.followed_by(leave_a_head_of_a_larger_class(scenes, 440 + seed));
+    }
+    play
+}
+
+fn leave_a_head_of_a_larger_class(scenes: &Scenes<'_>, seed: u64) -> Play {
+    let play = scenes.crowd(seed);
     // Processes that live for one request keep no spare extents.
     for size in [THIRD, SHORT] {
         let who = play.enter(Never);
@@ -132,40 +85,6 @@ pub(crate) fn a_head_of_a_larger_class_is_left(scenes: &Scenes<'_>) -> Play {
         play.save(&play.enter(Never), key, THIRD);
     }
     play.aftermath();
-    play
-}
-
-/// While somebody syncs, somebody with another view begins to recover, and their sync
-/// fails: what it did not write must not become durable by the first one's success.
-/// Two rules see to that, and either of them suffices: an unfinished recovery goes
-/// before all else, and a failure voids a sync under way.
-pub(crate) fn a_recovery_fails_while_another_syncs(scenes: &Scenes<'_>) -> Play {
-    let mut play = scenes.crowd(46);
-    for seed in 0..40 {
-        play = play.followed_by(scenes.crowd(460 + seed));
-        let who = play.enter(Never);
-        play.save(&who, 0, SHORT);
-        play.sync(&who);
-        play.save(&who, 0, LONG);
-        let other = play.enter_by(300 + seed, Never);
-        let (disk, first_id) = (play.disk.clone(), who.process);
-        let calls = AtomicU32::new(0);
-        play.disk.set_hook(Some(Arc::new(move |call: &Call| {
-            if call.operation == Operation::SyncEnd
-                && call.process == first_id
-                && calls.fetch_add(1, Ordering::Relaxed) == 0
-            {
-                disk.fail_syncs(1);
-                other.container.save("other", b"1").unwrap_err();
-            }
-            Verdict::Proceed
-        })));
-        who.container.sync().unwrap();
-        play.disk.set_hook(None);
-        play.was_synced_before(0, &[]);
-        drop(who);
-        play.cut_in_all_ways(2);
-    }
     play
 }
 

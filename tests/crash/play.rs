@@ -8,7 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use cloakroom::storage::simulated::{
@@ -206,18 +206,22 @@ impl Play {
         assert!(!self.disk.is_alive(who.process));
     }
 
-    /// The same; while the sync is under way, somebody else saves these keys.
+    /// The same; while the sync is under way, somebody else tries to save these keys.
     pub(crate) fn die_failing_while(&self, who: &Person, other: &Arc<Person>, keys: &[usize]) {
         let saves: Vec<_> =
             keys.iter().map(|key| (self.keys[*key].clone(), self.number(SHORT))).collect();
         let (process, failed) = (who.process, AtomicBool::new(false));
+        let done = Arc::new(AtomicU64::new(0));
         let (disk, person, theirs) = (self.disk.clone(), Arc::clone(other), saves.clone());
+        let saved = Arc::clone(&done);
         self.disk.set_hook(Some(Arc::new(move |call: &Call| {
             let own = call.process == process;
             let dead = own && failed.load(Ordering::Relaxed);
             if own && call.operation == Operation::SyncEnd && !dead {
-                for (key, number) in &theirs {
-                    person.container.save(key, &value_bytes(key, *number, LENGTHS.len())).unwrap();
+                for (place, (key, number)) in theirs.iter().enumerate() {
+                    let value = value_bytes(key, *number, LENGTHS.len());
+                    let one = u64::from(person.container.save(key, &value).is_ok());
+                    saved.fetch_or(one << place, Ordering::Relaxed);
                 }
                 disk.fail_syncs(1);
                 failed.store(true, Ordering::Relaxed);
@@ -227,8 +231,9 @@ impl Play {
         let _ = who.container.sync();
         self.disk.set_hook(None);
         assert!(!self.disk.is_alive(who.process));
-        for (key, number) in &saves {
-            self.note(other, key, Some(*number), true);
+        for (place, (key, number)) in saves.iter().enumerate() {
+            let done = done.load(Ordering::Relaxed) >> place & 1 == 1;
+            self.note(other, key, Some(*number), done);
         }
     }
 

@@ -9,7 +9,7 @@ use cloakroom::{ByteContainer, Options};
 
 use crate::play::{LARGE, LONG, Person, Play, SHORT, THIRD};
 use crate::stage::{self, Scene};
-use crate::{edges, rot};
+use crate::{edges, overlaps, rot};
 
 /// One play, by name; it panics where a rule is broken.
 pub(crate) type Script = fn(&Scenes<'_>) -> Play;
@@ -218,9 +218,7 @@ pub(crate) fn a_recovery_is_left_undone(scenes: &Scenes<'_>) -> Play {
         play.save(&who, 2, SHORT);
         play.save(&who, 0, SHORT);
         drop((other, who));
-        if call % 4 == 0 {
-            play.cut_in_all_ways(10);
-        }
+        play.cut_in_all_ways(3);
     }
     play
 }
@@ -447,23 +445,6 @@ fn grow_meanwhile(disk: &SimulatedDisk, number: usize) {
     }
 }
 
-/// Somebody syncs; meanwhile somebody with another view recovers and saves; the
-/// sync fails, and the syncer dies before it can say so.
-pub(crate) fn a_syncer_outlives_a_recovery(scenes: &Scenes<'_>) -> Play {
-    let play = scenes.crowd(21);
-    for round in 0..8 {
-        let who = play.enter(Never);
-        play.save(&who, 0, SHORT);
-        let other = Arc::new(play.enter_by(200 + round, Never));
-        play.die_failing_while(&who, &other, &[1, 2]);
-        let next = play.enter(Never);
-        play.sync(&next);
-        drop((who, other, next));
-        play.cut_in_all_ways(1);
-    }
-    play
-}
-
 /// Every play.
 pub(crate) const ALL: &[(&str, Script)] = &[
     ("back_after_vacating", back_after_vacating),
@@ -489,13 +470,14 @@ pub(crate) const ALL: &[(&str, Script)] = &[
     ("saved_three_times", saved_three_times),
     ("cut_again_after_recovery", cut_again_after_recovery),
     ("a_load_sleeps_through_a_split", a_load_sleeps_through_a_split),
-    ("a_syncer_outlives_a_recovery", a_syncer_outlives_a_recovery),
-    ("two_syncs_overlap", edges::two_syncs_overlap),
-    ("saved_during_a_sync", edges::saved_during_a_sync),
+    ("a_recovery_waits_for_a_syncer", overlaps::a_recovery_waits_for_a_syncer),
+    ("a_batch_grows_while_it_is_synced", overlaps::a_batch_grows_while_it_is_synced),
+    ("a_recoverer_dies_failing", overlaps::a_recoverer_dies_failing),
+    ("two_syncs_overlap", overlaps::two_syncs_overlap),
+    ("saved_during_a_sync", overlaps::saved_during_a_sync),
     ("saved_and_trimmed_at_once", edges::saved_and_trimmed_at_once),
     ("a_lost_extent_is_taken", edges::a_lost_extent_is_taken),
     ("a_head_of_a_larger_class_is_left", edges::a_head_of_a_larger_class_is_left),
-    ("a_recovery_fails_while_another_syncs", edges::a_recovery_fails_while_another_syncs),
     ("died_superseding", edges::died_superseding),
     ("a_damaged_session_is_saved_over", rot::a_damaged_session_is_saved_over),
     ("the_same_end_comes_again", rot::the_same_end_comes_again),

@@ -9,7 +9,7 @@ use cloakroom::storage::MemoryStorage;
 use cloakroom::storage::simulated::{
     Call, CutPolicy, Operation, SimulatedDisk, SimulatedRng, Verdict,
 };
-use cloakroom::{ByteContainer, Durability, Options, Session};
+use cloakroom::{ByteContainer, Durability, ErrorKind, Options, Session};
 
 fn create(disk: &SimulatedDisk) -> ByteContainer {
     let storage = Box::new(disk.open(disk.spawn()));
@@ -313,6 +313,42 @@ fn a_load_of_what_a_cut_took_raises_no_false_alarm() {
     for (call, loaded) in loads_with(&disk, settle).into_iter().enumerate() {
         assert!(matches!(loaded, Ok(None)), "{loaded:?} at call {call}");
     }
+}
+
+/// A recovery ran beside the sync of a process with another view of the same boot, and
+/// called durable what that sync lost.
+#[test]
+fn a_recovery_waits_until_nobody_syncs() {
+    let disk = SimulatedDisk::new(1);
+    drop(create(&disk));
+    let syncer = disk.spawn();
+    disk.set_mount(syncer, Some(1));
+    let options = Options::new().durability(Durability::Never);
+    let container = ByteContainer::open_on(Box::new(disk.open(syncer)), options.clone()).unwrap();
+    container.save("x", b"x").unwrap();
+
+    let newcomer = disk.spawn();
+    disk.set_mount(newcomer, Some(2));
+    let hasty = options.lock_deadline(Duration::from_millis(2));
+    let other = Arc::new(ByteContainer::open_on(Box::new(disk.open(newcomer)), hasty).unwrap());
+    let (meanwhile, tries) = (Arc::clone(&other), Arc::new(AtomicU32::new(0)));
+    let tried = Arc::clone(&tries);
+    disk.set_hook(Some(Arc::new(move |call: &Call| {
+        if call.process == syncer && call.operation == Operation::SyncEnd {
+            let refused = meanwhile.save("y", b"y").unwrap_err();
+            assert!(matches!(refused.kind(), ErrorKind::Busy { .. }), "{refused}");
+            tried.fetch_add(1, Ordering::Relaxed);
+        }
+        Verdict::Proceed
+    })));
+    container.sync().unwrap();
+    disk.set_hook(None);
+    assert_eq!(tries.load(Ordering::Relaxed), 1);
+
+    let before = container.info().unwrap().write_epoch;
+    other.save("y", b"y").unwrap();
+    let after = container.info().unwrap().write_epoch;
+    assert!(after >= before + 16, "it did not recover: epoch {before}, then {after}");
 }
 
 /// Somebody recovers and finds free space again; then somebody who sees the file
