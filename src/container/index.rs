@@ -13,8 +13,8 @@ use super::source::Source;
 use crate::error::{DamageKind, Error, ErrorKind, Result};
 use crate::format::checksum::Seal;
 use crate::format::control::Root;
-use crate::format::entry::{Slot, tag_of};
-use crate::format::segment::{ENTRIES, REACH, Reach, entry_offset, first_line};
+use crate::format::entry::{Slot, cur_of, tag_of};
+use crate::format::segment::{ENTRIES, FIRST_STEP, REACH, Reach, entry_offset, first_line};
 use crate::format::tables::{TABLE_BLOCK_LEN, TABLE_ENTRY_SIZE, decode_table_entry};
 use crate::format::tag::Tag;
 use crate::format::{BLOCK_SIZE, LINE_SIZE, Line, place};
@@ -22,6 +22,11 @@ use crate::format::{BLOCK_SIZE, LINE_SIZE, Line, place};
 /// Lines that a probe fetches with its first system call: one call finds nearly
 /// every entry.
 const FIRST_FETCH: usize = 8;
+/// Lines that are looked at before the reach is read.
+const NEAR: u32 = FIRST_FETCH as u32;
+const _: () = assert!(NEAR <= FIRST_STEP);
+/// Bytes of a record that a load asks for before it knows how many there are.
+const RECORD_PREFETCH_LEN: usize = 512;
 /// Lines that a probe fetches with each further one: a page.
 const FETCH_MAX: usize = 64;
 /// Readings of a line before its checksum is believed to be wrong rather than
@@ -211,6 +216,10 @@ impl Index {
             if tag_of(line) != tag {
                 return ControlFlow::Continue(());
             }
+            if let Some(record) = cur_of(line).offset() {
+                // While the line's checksum is compared the record is on its way.
+                self.source.prefetch(record, RECORD_PREFETCH_LEN);
+            }
             let slot = Slot::decode(line, offset, self.seal);
             if matches!(slot, Some(Slot::Never | Slot::Vacated { .. })) {
                 return ControlFlow::Continue(());
@@ -220,14 +229,15 @@ impl Index {
         };
         let first = first_line(tag);
         let fetch = if self.source.is_mapped() { 1 } else { FIRST_FETCH };
-        if self.probe(segment, first, 0..fetch as u32, fetch, &mut look)?.is_continue() {
+        // No reach is so short that it leaves these out.
+        if self.probe(segment, first, 0..NEAR, fetch, &mut look)?.is_continue() {
             let reach = match self.reach(segment) {
                 Ok(reach) => reach.lines,
                 // Where it is damaged all lines are looked at: slower, and as sure.
                 Err(error) if matches!(error.kind(), ErrorKind::Damaged(_)) => ENTRIES,
                 Err(error) => return Err(error),
             };
-            let _ = self.probe(segment, first, fetch as u32..reach, fetch, &mut look)?;
+            let _ = self.probe(segment, first, NEAR..reach, FIRST_FETCH, &mut look)?;
         }
         Ok(hit)
     }

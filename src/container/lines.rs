@@ -15,11 +15,8 @@ use crate::error::Result;
 use crate::format::Line;
 use crate::format::control::{Busy, Phase};
 use crate::format::entry::{Entry, Slot, tag_of};
-use crate::format::segment::{ENTRIES, Reach, TALLY, Tally, first_line, segment_of};
+use crate::format::segment::{ENTRIES, FIRST_STEP, Reach, TALLY, Tally, first_line, segment_of};
 use crate::format::tag::Tag;
-
-/// Lines that the first step of any reach covers.
-const FIRST_STEP: u32 = 64;
 
 /// Where an entry is torn that is not written whole.
 const TORN_AT: usize = 32;

@@ -46,7 +46,6 @@ impl Records {
         class: Option<Class>,
         bytes: &mut Vec<u8>,
     ) -> Result<bool> {
-        bytes.clear();
         let Named::Record { offset, .. } = word.named() else {
             return Ok(false);
         };

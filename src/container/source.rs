@@ -137,6 +137,14 @@ impl Source {
         Ok(self.read_file(bytes, offset)? == bytes.len())
     }
 
+    /// Says that what a map shows at `offset` will soon be read.
+    #[inline]
+    pub(crate) fn prefetch(&self, offset: u64, len: usize) {
+        if let Some(map) = self.newest_map() {
+            map.prefetch(offset, len);
+        }
+    }
+
     /// Reads by system call, as far as the file reaches. Fewer bytes than it has by
     /// its length are an error: what they hold would be taken for nothing, and lost.
     pub(crate) fn read_file(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {

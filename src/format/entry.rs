@@ -169,6 +169,12 @@ impl Slot {
     }
 }
 
+/// The newest version's word in a line, whatever else the line holds.
+#[inline]
+pub(crate) fn cur_of(line: &Line) -> Word {
+    Word(CUR.get(line))
+}
+
 /// The tag in a line, whatever else the line holds.
 #[inline]
 pub(crate) fn tag_of(line: &Line) -> Tag {

@@ -16,7 +16,9 @@ pub(crate) const HEAD_LINES: u64 = 8;
 /// Entries of a segment.
 pub(crate) const ENTRIES: u32 = (super::BLOCK_SIZE / LINE_SIZE as u64 - HEAD_LINES) as u32;
 /// The steps of the reach.
-const STEPS: [u32; 5] = [64, 128, 256, 512, ENTRIES];
+const STEPS: [u32; 5] = [FIRST_STEP, 128, 256, 512, ENTRIES];
+/// No reach covers fewer lines.
+pub(crate) const FIRST_STEP: u32 = 64;
 /// Offset of the reach line within the segment.
 pub(crate) const REACH: u64 = LINE_SIZE as u64;
 /// Offset of the tally line within the segment.

@@ -143,6 +143,26 @@ pub trait ReadMap: Send + Sync + fmt::Debug {
     /// file in one load. `offset` must be a multiple of 8. False when the range
     /// is not within [`ReadMap::len`]; `bytes` is then untouched.
     fn copy_out(&self, bytes: &mut [u8], offset: u64) -> bool;
+
+    /// Says that `len` bytes from `offset` will soon be asked for. A hint, which
+    /// changes nothing but how long that takes; without one of its own a map does
+    /// nothing.
+    ///
+    /// ```
+    /// # use cloakroom::storage::{FileStorage, ReadMap, Storage};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let (file, _) = FileStorage::create(dir.path().join("file"), 0o600)?;
+    /// file.write_at(b"a coat, a hat", 0)?;
+    /// if let Some(map) = file.map(16)? {
+    ///     map.prefetch(8, 5);
+    ///     let mut bytes = [0; 5];
+    ///     assert!(map.copy_out(&mut bytes, 8));
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    fn prefetch(&self, offset: u64, len: usize) {
+        let _ = (offset, len);
+    }
 }
 
 /// One open file together with its surroundings: locks, clocks, randomness.

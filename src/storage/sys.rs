@@ -90,6 +90,13 @@ impl ReadMap for FileMap {
         fence(Ordering::Acquire);
         true
     }
+
+    #[inline]
+    fn prefetch(&self, offset: u64, len: usize) {
+        if offset < self.len() {
+            prefetch(self.raw.as_ptr().wrapping_add(offset as usize), len);
+        }
+    }
 }
 
 /// Takes an exclusive lock of the byte at `offset`, owned by the open file
