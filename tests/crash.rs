@@ -35,6 +35,8 @@ mod rot;
 mod sabotage;
 #[path = "crash/serial.rs"]
 mod serial;
+#[path = "crash/splits.rs"]
+mod splits;
 #[path = "crash/stage.rs"]
 mod stage;
 #[path = "crash/stories.rs"]

@@ -3,12 +3,13 @@
 //!
 //! A split of a batch of segments goes in three steps, each waiting for the one
 //! before to be durable by an ordinary sync; none syncs under the lock:
-//! 1. Filling: the new segments are allocated and get copies of the entries that
-//!    will belong there; then the root line says "filling, since epoch e". From
-//!    now on a change of such an entry is written to both, the old segment first.
-//!    Until e is durable the batch may become larger in the same way, by a root line
-//!    of the epoch in which it does: so the index grows as fast as sessions come,
-//!    however seldom anybody syncs. A cut: the old count is on the disk or comes
+//! 1. Filling: a new segment is allocated and gets copies of the entries that will
+//!    belong there; then the root line says "filling, since epoch e". From now on a
+//!    change of such an entry is written to both, the old segment first: also what a
+//!    trim or the pass does while the next segment is allocated. So one after the
+//!    other is filled and named, in one hold of the lock or in several, until the last
+//!    e is durable: the index grows as fast as sessions come, however seldom anybody
+//!    syncs. A cut: the old count is on the disk or comes
 //!    back, the new segments mean nothing, recovery drops them.
 //! 2. Settling, once e is durable: the root line gets the new count. The new
 //!    segments count, the old ones are kept in step, since a cut may bring the
@@ -104,25 +105,34 @@ impl Writer<'_> {
         if self.root.phase == Phase::Settling || self.control.suspect {
             return Ok(());
         }
-        let mut end = first;
+        let mut named = first;
         for number in first..most.min(first + count) {
             // Nothing is split off a segment that cannot be found.
             let parent = self.segment_if_sound(parent_of(number))?;
             if parent.is_none() || !self.fill_segment(number)? {
                 break;
             }
-            end = number + 1;
+            // Before the next one is allocated, which may trim entries: also those that
+            // were just copied, and from now on have a mirror to be kept in step.
+            if holds(Rule::CopiesNamedAtOnce) {
+                self.name_batch(number + 1 - segments)?;
+            }
+            named = number + 1;
         }
-        if end == first {
-            return Ok(());
+        if named > first && !holds(Rule::CopiesNamedAtOnce) {
+            self.name_batch(named - segments)?;
         }
-        let waits_anew = self.root.phase == Phase::Whole || holds(Rule::LargerBatchWaitsAnew);
-        let epoch = if waits_anew { self.control.write_epoch } else { self.root.epoch };
-        self.set_root(Root { segments, batch: end - segments, phase: Phase::Filling, epoch })?;
-        for number in first..end {
+        for number in first..named {
             self.recount(parent_of(number))?;
         }
         Ok(())
+    }
+
+    /// Says in the root line that so many segments are being filled.
+    fn name_batch(&mut self, batch: u32) -> Result<()> {
+        let waits_anew = self.root.phase == Phase::Whole || holds(Rule::LargerBatchWaitsAnew);
+        let epoch = if waits_anew { self.control.write_epoch } else { self.root.epoch };
+        self.set_root(Root { batch, phase: Phase::Filling, epoch, ..self.root })
     }
 
     /// Makes segment `number`, the next one, with the entries that move there. False

@@ -68,6 +68,7 @@ rules! {
     MirrorWritten, 17, "During a split a change goes to the mirror as well.";
     DeadOnlyWhenWhole, 17, "Lines that a split leaves behind are dead only at its end.";
     FirstWait, 17, "New segments count only when they are durable.";
+    CopiesNamedAtOnce, 17, "A copied segment is named before space is looked for again.";
     LargerBatchWaitsAnew, 17, "Segments added to a batch must be durable, too.";
     SecondWait, 17, "Old segments are kept in step until the new count is durable.";
     FreshBlocksForASplit, 17, "A repeated split takes new blocks.";

@@ -4,16 +4,17 @@
 //! A power cut decides for each 512-byte sector whether it is as old as it can be
 //! or new. Where up to 12 sectors are undecided all their subsets are tried; where
 //! there are more, or more subsets than the run has time for, a sample is drawn, and
-//! the run says so. To each death come cuts that tear sectors and pages. After a
-//! share of the cuts somebody repairs the file, is killed and cut at every call of
-//! the repair (at ever fewer beyond the 32nd), and so on three deep: what could be
-//! read after the first cut must still read the same.
+//! the run says so. To each death come cuts that tear sectors and pages. After one in
+//! 64 of the cuts somebody goes on saving, and everything is checked. After a share
+//! somebody repairs the file, is killed and cut at every call of the repair (at ever
+//! fewer beyond the 32nd), and so on three deep. What could be read after the first
+//! cut must still read the same.
 //!
 //! Alone the test runs the workloads of one operation, with all subsets.
 //! `CLOAKROOM_WORKLOAD_STEPS=3` goes further, with 16 subsets for each death in the
 //! second operation and 2 in the third; `CLOAKROOM_SUBSETS_MAX=32768` tries all of
 //! them there, too, and `CLOAKROOM_WORKLOAD_SHARE=8` leaves out 7 of 8 workloads of
-//! three.
+//! three. `CLOAKROOM_SEED` draws other samples.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -28,7 +29,9 @@ use crate::workloads::{self, STEPS_MAX, Step, Told, go_on, sound};
 const LINES_PER_SECTOR: u64 = 8;
 /// Undecided sectors of which all subsets are tried.
 const SECTORS_MAX: usize = 12;
-/// Of so many cuts one is repaired and gone on from.
+/// Of so many cuts one is gone on from: sessions are saved, and everything is checked.
+const GO_ON_ONE_OF: u64 = 64;
+/// Of so many cuts one is repaired, and the repair killed and cut at every call.
 const REPAIR_ONE_OF: u64 = 20_011;
 /// More than any repair makes.
 const CALLS_MAX: u64 = 100_000;
@@ -36,13 +39,15 @@ const CALLS_MAX: u64 = 100_000;
 const DEPTH_MAX: u32 = 3;
 
 #[derive(Debug, Default)]
-struct Tally {
-    workloads: AtomicU64,
+pub(crate) struct Tally {
+    pub(crate) workloads: AtomicU64,
     deaths: AtomicU64,
     /// States of the disk after a cut, each read through.
-    states: AtomicU64,
+    pub(crate) states: AtomicU64,
     /// Deaths whose subsets were sampled.
     sampled: AtomicU64,
+    /// States after which somebody went on saving.
+    gone_on: AtomicU64,
     repairs: AtomicU64,
     cuts_in_repair: AtomicU64,
 }
@@ -55,16 +60,31 @@ fn number_from_environment(name: &str, default: usize) -> usize {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
+/// How much is explored.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    pub(crate) steps_max: usize,
+    pub(crate) subsets_max: usize,
+    /// Of so many workloads of three and more operations one is explored.
+    pub(crate) share: u32,
+    pub(crate) seed: u64,
+}
+
 /// One scene with one first operation.
 struct Run<'a> {
     scene: &'a Scene,
     disk: SimulatedDisk,
     tally: &'a Tally,
     rng: SimulatedRng,
-    steps_max: usize,
-    subsets_max: usize,
-    /// Of so many workloads of three and more operations one is explored.
-    share: u32,
+    size: Size,
+}
+
+/// All workloads of one scene that begin with this operation.
+pub(crate) fn explore_from(scene: &Scene, step: Step, size: Size, tally: &Tally) {
+    let rng = SimulatedRng::new(scene.filler.len() as u64 ^ size.seed);
+    let (before, told) = workloads::begin(scene);
+    let mut run = Run { scene, disk: SimulatedDisk::new(1), tally, rng, size };
+    run.explore(&before, &told, &[], step);
 }
 
 impl Run<'_> {
@@ -88,9 +108,9 @@ impl Run<'_> {
             let dead = self.disk.snapshot();
             self.die(&dead, &killed, &path, Some(call));
         }
-        if path.len() < self.steps_max {
+        if path.len() < self.size.steps_max {
             for next in Step::ALL {
-                if path.len() < 2 || self.rng.chance(1, self.share) {
+                if path.len() < 2 || self.rng.chance(1, self.size.share) {
                     self.explore(&done, &after, &path, next);
                 }
             }
@@ -115,8 +135,8 @@ impl Run<'_> {
         // Longer workloads have far more deaths.
         let tried = subsets.min(match path.len() {
             1 => 1 << SECTORS_MAX,
-            2 => self.subsets_max,
-            _ => (self.subsets_max / 8).max(1),
+            2 => self.size.subsets_max,
+            _ => (self.size.subsets_max / 8).max(1),
         });
         if tried < subsets || !all {
             add(&self.tally.sampled);
@@ -159,7 +179,11 @@ impl Run<'_> {
             let cut = self.disk.snapshot();
             self.repair(&cut, told, &now, 1, when);
             self.disk.restore(&cut);
+        }
+        if number.is_multiple_of(GO_ON_ONE_OF) || number.is_multiple_of(REPAIR_ONE_OF) {
+            add(&self.tally.gone_on);
             go_on(&self.disk, self.scene);
+            assert_eq!(told.look(&self.disk), now, "{}, and gone on", when());
         }
     }
 
@@ -222,6 +246,8 @@ fn every_short_workload_survives_every_kill_and_every_cut() {
     let steps_max = number_from_environment("CLOAKROOM_WORKLOAD_STEPS", 1).min(STEPS_MAX);
     let subsets_max = number_from_environment("CLOAKROOM_SUBSETS_MAX", 16);
     let share = number_from_environment("CLOAKROOM_WORKLOAD_SHARE", 1) as u32;
+    let seed = number_from_environment("CLOAKROOM_SEED", 0) as u64;
+    let size = Size { steps_max, subsets_max, share, seed };
     let scenes = stage::scenes();
     let tally = Tally::default();
     // The nearly full ones cost more, and differ from the others where it grows.
@@ -234,11 +260,7 @@ fn every_short_workload_survives_every_kill_and_every_cut() {
         for _ in 0..threads {
             let _ = scope.spawn(|| {
                 while let Some((scene, step)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let (tally, rng) = (&tally, SimulatedRng::new(scene.filler.len() as u64));
-                    let (before, told) = workloads::begin(scene);
-                    let disk = SimulatedDisk::new(1);
-                    let mut run = Run { scene, disk, tally, rng, steps_max, subsets_max, share };
-                    let explore = || run.explore(&before, &told, &[], *step);
+                    let explore = || explore_from(scene, *step, size, &tally);
                     if std::panic::catch_unwind(std::panic::AssertUnwindSafe(explore)).is_err() {
                         failed.lock().unwrap().push((scene.name, *step));
                     }

@@ -86,33 +86,6 @@ pub(crate) fn a_recovery_waits_for_a_syncer(scenes: &Scenes<'_>) -> Play {
     play
 }
 
-/// A batch of segments is being synced, and more are added to it meanwhile.
-pub(crate) fn a_batch_grows_while_it_is_synced(scenes: &Scenes<'_>) -> Play {
-    let play = scenes.crowd(23);
-    let who = play.enter(Never);
-    play.grow(&who);
-    for _ in 0..2 {
-        play.sync(&who);
-    }
-    assert_eq!(who.container.info().unwrap().segments, 2);
-    play.grow(&who);
-    let (other, process) = (play.enter(Never), who.process);
-    play.disk.set_hook(Some(Arc::new(move |call: &Call| {
-        if call.process == process && call.operation == Operation::SyncEnd {
-            for number in 0..300 {
-                other.container.save(format!("meanwhile-{number}"), b"1").unwrap();
-            }
-        }
-        Verdict::Proceed
-    })));
-    who.container.sync().unwrap();
-    play.disk.set_hook(None);
-    play.save(&who, 0, SHORT);
-    drop(who);
-    play.cut_in_all_ways(4);
-    play
-}
-
 /// The sync of a recovery fails, and the process dies before it can say so.
 pub(crate) fn a_recoverer_dies_failing(scenes: &Scenes<'_>) -> Play {
     let play = scenes.crowd(22);

@@ -9,7 +9,7 @@ use cloakroom::{ByteContainer, Options};
 
 use crate::play::{LARGE, LONG, Person, Play, SHORT, THIRD};
 use crate::stage::{self, Scene};
-use crate::{edges, overlaps, rot};
+use crate::{edges, overlaps, rot, splits};
 
 /// One play, by name; it panics where a rule is broken.
 pub(crate) type Script = fn(&Scenes<'_>) -> Play;
@@ -471,7 +471,8 @@ pub(crate) const ALL: &[(&str, Script)] = &[
     ("cut_again_after_recovery", cut_again_after_recovery),
     ("a_load_sleeps_through_a_split", a_load_sleeps_through_a_split),
     ("a_recovery_waits_for_a_syncer", overlaps::a_recovery_waits_for_a_syncer),
-    ("a_batch_grows_while_it_is_synced", overlaps::a_batch_grows_while_it_is_synced),
+    ("a_batch_grows_while_it_is_synced", splits::a_batch_grows_while_it_is_synced),
+    ("split_off_while_the_pass_runs", splits::split_off_while_the_pass_runs),
     ("a_recoverer_dies_failing", overlaps::a_recoverer_dies_failing),
     ("two_syncs_overlap", overlaps::two_syncs_overlap),
     ("saved_during_a_sync", overlaps::saved_during_a_sync),

@@ -52,6 +52,7 @@ const FOUND: &[(Rule, Hunt)] = &[
     (Rule::MirrorWritten, Played("died_while_filling")),
     (Rule::DeadOnlyWhenWhole, Played("sessions_come_while_settling")),
     (Rule::FirstWait, Played("the_index_grows_and_the_power_goes")),
+    (Rule::CopiesNamedAtOnce, Played("split_off_while_the_pass_runs")),
     (Rule::LargerBatchWaitsAnew, Played("a_batch_grows_while_it_is_synced")),
     (Rule::SecondWait, Played("sessions_come_while_settling")),
     (Rule::FreshBlocksForASplit, Played("a_split_is_repeated")),
