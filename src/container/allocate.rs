@@ -30,6 +30,8 @@ const SPARES_PER_CLASS_MAX: usize = 64;
 const SPARES_AFTER_SAVES: u32 = 8;
 /// Empty blocks looked at for one that may change its class.
 const EMPTY_LOOKS: u32 = 8;
+/// Empty blocks that make a sync worth waiting for, so that they may be used.
+const EMPTY_WAITING_MIN: u32 = 64;
 /// Lines of the index trimmed before a block is taken.
 const TRIM_LINES: u32 = 256;
 /// Blocks up to which a file may grow without a sync that would let superseded
@@ -113,7 +115,7 @@ impl Writer<'_> {
         }
         let leaks = self.notice_leaks(&trimmed)?;
         let worth_waiting = trimmed.sync_would_free_much && self.blocks > FREE_GROWTH_BLOCKS;
-        if self.attempt == 0 && (leaks || worth_waiting) {
+        if self.attempt == 0 && (leaks || worth_waiting || self.empty_blocks_wait()?) {
             return Ok(Attempt::Sync);
         }
         if self.pass_lags() {
@@ -222,6 +224,21 @@ impl Writer<'_> {
         Ok(None)
     }
 
+    /// Whether the file has grown a good deal while many of its blocks are empty, and
+    /// only wait for a sync before they may be used for anything.
+    fn empty_blocks_wait(&mut self) -> Result<bool> {
+        if !self.has_grown_since_pass() || self.control.suspect {
+            return Ok(false);
+        }
+        let mut block = self.lists()?.get(EMPTY);
+        for _ in 0..EMPTY_WAITING_MIN {
+            let head = if block == 0 { None } else { self.member(block, EMPTY)? };
+            let Some(head) = head else { return Ok(false) };
+            block = head.next;
+        }
+        Ok(true)
+    }
+
     fn unlist_empty(&mut self, block: u32, before: &BlockHead, taken: BlockHead) -> Result<()> {
         // As a block used as a whole it is on no list, whatever its class.
         let whole = BlockHead { usage: Use::Large, ..taken };
@@ -307,6 +324,7 @@ impl Writer<'_> {
     pub(crate) fn allocate_block(&mut self, usage: Use, fill: Fill) -> Result<Attempt<u32>> {
         let block = match self.empty_block(usage)? {
             Some(block) => block,
+            None if self.attempt == 0 && self.empty_blocks_wait()? => return Ok(Attempt::Sync),
             None => match self.new_block(usage, fill)? {
                 Attempt::Done(block) => block,
                 Attempt::Sync => return Ok(Attempt::Sync),

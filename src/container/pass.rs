@@ -13,6 +13,7 @@
 //! is withheld until the next one.
 
 use super::index::reading;
+use super::lists::EMPTY;
 use super::rules::{Rule, holds};
 use super::trim::Trimmed;
 use super::writer::Writer;
@@ -299,19 +300,27 @@ impl Writer<'_> {
     /// True if they were not suspected before: then a sync is worth waiting for,
     /// which begins a new generation.
     pub(crate) fn notice_leaks(&mut self, sample: &Trimmed) -> Result<bool> {
-        if self.pass.stage != Stage::Done || sample.lines == 0 || self.control.renew {
+        let looks = sample.lines > 0 && !self.control.renew && self.has_grown_since_pass();
+        // Blocks known to be empty have not leaked: they wait for a sync.
+        if !looks || self.lists()?.get(EMPTY) != 0 {
             return Ok(false);
         }
         let index_lines = u64::from(self.root.named()) * u64::from(ENTRIES);
         let live = sample.named_bytes / u64::from(sample.lines) * index_lines;
         let needed = live + live / 2 + u64::from(self.root.named()) * BLOCK_SIZE;
         let blocks = u64::from(self.blocks);
-        let grown = blocks > u64::from(self.pass.blocks) * 5 / 4 + LEAK_BLOCKS_MIN;
-        let leaks = grown && blocks * BLOCK_SIZE > needed + LEAK_BLOCKS_MIN * BLOCK_SIZE;
+        let leaks = blocks * BLOCK_SIZE > needed + LEAK_BLOCKS_MIN * BLOCK_SIZE;
         if leaks {
             self.want_generation()?;
         }
         Ok(leaks)
+    }
+
+    /// Whether the file is larger by more than a quarter than what the last pass found
+    /// in use.
+    pub(crate) fn has_grown_since_pass(&self) -> bool {
+        let used = u64::from(self.pass.blocks);
+        self.pass.stage == Stage::Done && u64::from(self.blocks) > used + used / 4 + LEAK_BLOCKS_MIN
     }
 
     /// Has the next sync begin a new generation, in which leaked bits are found.
