@@ -123,7 +123,7 @@ impl ByteContainer {
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     pub fn create_on(storage: Box<dyn Storage>, options: Options) -> Result<ByteContainer> {
-        create_in(storage.as_ref(), &options, None, || Ok(()))?;
+        create_in(storage.as_ref(), &options, None)?;
         ByteContainer::open_on(storage, options)
     }
 
@@ -184,30 +184,41 @@ fn create(path: &Path, options: Options) -> Result<OpenFile> {
         FileStorage::create(path, options.mode).map_err(|error| refused("create", error))?;
     if let Some(why) = network(&storage)? {
         if origin == Origin::Made {
-            // Of no use to anybody. If this fails, an empty file stays.
-            let _ = std::fs::remove_file(path);
+            // Of no use to anybody.
+            storage.remove_name();
         }
         return Err(ErrorKind::ReadOnly(why).into());
     }
-    let made = (origin == Origin::Made).then_some(path);
-    // Whoever made the name may not have come so far.
-    let sync_name =
-        || storage.sync_name().map_err(|source| Error::io("sync the directory", source));
-    create_in(&storage, &options, made, sync_name)?;
+    let naming = Naming { storage: &storage, origin };
+    create_in(&storage, &options, Some(naming))?;
     let path = storage.path().to_path_buf();
     OpenFile::new(Box::new(storage), options, Some(path), None)
 }
 
-/// Initialises the storage under the writer lock, if it is blank. A file just
-/// `made` by this name is removed if that fails. The name is synced before there is
-/// anything in the file, and under the lock: a sync that fails has nothing of
-/// another's to lose.
-fn create_in(
-    storage: &dyn Storage,
-    options: &Options,
-    made: Option<&Path>,
-    sync_name: impl FnOnce() -> Result<()>,
-) -> Result<()> {
+/// A file that is to become a container, and whether it was just made.
+struct Naming<'a> {
+    storage: &'a FileStorage,
+    origin: Origin,
+}
+
+impl Naming<'_> {
+    fn sync(&self) -> Result<()> {
+        // Whoever made the name may not have come so far.
+        self.storage.sync_name().map_err(|source| Error::io("sync the directory", source))
+    }
+
+    /// Made by us, blank when we took the lock, and of no use to anybody.
+    fn give_up(&self) {
+        if self.origin == Origin::Made {
+            self.storage.remove_name();
+        }
+    }
+}
+
+/// Initialises the storage under the writer lock, if it is blank. A file just made
+/// is removed if that fails. Its name is synced before there is anything in the file,
+/// and under the lock: a sync that fails has nothing of another's to lose.
+fn create_in(storage: &dyn Storage, options: &Options, naming: Option<Naming<'_>>) -> Result<()> {
     let locking = |source| Error::io("lock", source);
     let mut patience = Patience::new(options.lock_deadline);
     while !storage.try_lock(LockName::Writer).map_err(locking)? {
@@ -216,11 +227,10 @@ fn create_in(
             .map_err(|waited_ms| ErrorKind::Busy { holder: storage.lock_holder(), waited_ms })?;
     }
     let result = look_for_blank(storage).and_then(|()| {
-        sync_name().and_then(|()| initialise(storage)).inspect_err(|_| {
-            if let Some(path) = made {
-                // Made by us, blank when we took the lock, and of no use to anybody. If
-                // this fails, a file stays that nobody opens.
-                let _ = std::fs::remove_file(path);
+        let named = naming.as_ref().map_or(Ok(()), Naming::sync);
+        named.and_then(|()| initialise(storage)).inspect_err(|_| {
+            if let Some(naming) = &naming {
+                naming.give_up();
             }
         })
     });

@@ -11,6 +11,7 @@ use std::io;
 #[cfg(target_os = "linux")]
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 
 use rustix::fs::{FileType, RawMode};
 #[cfg(target_os = "linux")]
@@ -81,6 +82,10 @@ pub(super) fn facts_with_times(file: impl AsFd) -> io::Result<Facts> {
 }
 
 impl Identity {
+    pub(super) fn is_of(&self, found: &std::fs::Metadata) -> bool {
+        found.dev() == self.device && found.ino() == self.inode
+    }
+
     /// The process that holds a flock on the file.
     #[cfg(target_os = "linux")]
     pub(super) fn lock_holder(&self) -> Option<u32> {

@@ -241,6 +241,15 @@ impl FileStorage {
         }
     }
 
+    /// Removes the name, if it is still this file's: somebody may have put another in
+    /// its place. If that fails, a file stays that nobody opens.
+    pub(crate) fn remove_name(&self) {
+        let found = std::fs::symlink_metadata(&self.path);
+        if found.is_ok_and(|found| self.identity.is_of(&found)) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+
     /// The name of the file system if other hosts may write to it too, where the
     /// system tells. They have page caches of their own, which no lock keeps in
     /// step. FUSE is not among them: mostly it is local. Costs one system call.

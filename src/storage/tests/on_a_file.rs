@@ -335,6 +335,24 @@ fn a_file_opened_for_reading_cannot_be_written() {
     assert_eq!(fs::read(&path).unwrap(), b"bytes");
 }
 
+/// A creation that failed removed by its name what somebody had put there meanwhile.
+#[test]
+fn only_a_name_that_is_still_its_own_is_removed() {
+    let (directory, path) = place();
+    let storage = made(&path);
+    let other = directory.path().join("other");
+    fs::write(&other, "a coat").unwrap();
+    fs::rename(&other, &path).unwrap();
+    storage.remove_name();
+    assert_eq!(fs::read(&path).unwrap(), b"a coat");
+    drop(storage);
+
+    fs::remove_file(&path).unwrap();
+    let storage = made(&path);
+    storage.remove_name();
+    assert!(!path.exists());
+}
+
 #[test]
 fn a_relative_path_is_kept_as_an_absolute_one() {
     let missing = FileStorage::open("no/such/file", Access::ReadOnly);
