@@ -2,7 +2,8 @@
 //! its name or this process was forked; from then on the one opened anew.
 //!
 //! A chain only grows. A forked child never locks or unlocks what it inherited:
-//! its first writing operation opens the file anew.
+//! its first writing operation opens the file anew. What it reads by until then is
+//! an open file description of its own, where the storage can give it one.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

@@ -31,11 +31,18 @@ const FIRST_SEGMENT: u32 = 1;
 /// Generation and first write epoch of a new container.
 const FIRST_EPOCH: u64 = 1;
 
-/// Whether a file has no bytes, or only zeros.
+/// Files longer than this are not looked through for whether they are blank: that
+/// would take as long as anybody likes who makes a file with a hole.
+const BLANK_LEN_MAX: u64 = 64 << 20;
+
+/// Whether a file has no bytes, or only zeros, and not too many.
 pub(super) fn is_blank(storage: &dyn Storage) -> Result<bool> {
-    let mut buffer = [0; 4096];
-    let mut offset = 0;
     let len = storage.status().map_err(reading)?.len;
+    if len > BLANK_LEN_MAX {
+        return Ok(false);
+    }
+    let mut buffer = vec![0; BLOCK_SIZE as usize];
+    let mut offset = 0;
     while offset < len {
         let found = storage.read_at(&mut buffer, offset).map_err(reading)?;
         if found == 0 {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::background::Background;
 use super::chain::Chain;
 use super::check::Report;
+use super::index::reading;
 use super::info::Info;
 use super::iter::Sessions;
 use super::open_file::OpenFile;
@@ -145,13 +146,14 @@ impl ByteContainer {
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     pub fn sync(&self) -> Result<()> {
-        let file = self.chain.file()?;
-        if let Some(why) = file.read_only {
-            return Err(Error::from(ErrorKind::ReadOnly(why)).at(file.path.as_deref()));
+        for _ in 0..ATTEMPTS {
+            let file = self.chain.file()?;
+            if sync(file).map_err(|error| error.at(file.path.as_deref()))? {
+                return Ok(());
+            }
+            self.follow_name()?;
         }
-        file.control_line()
-            .and_then(|control| file.sync_until(control.write_epoch))
-            .map_err(|error| error.at(file.path.as_deref()))
+        Err(self.timed_out("sync"))
     }
 
     /// Facts about the container. Costs a few reads, what [`ByteContainer::len`]
@@ -213,15 +215,31 @@ impl ByteContainer {
             match done.map_err(|error| error.at(file.path.as_deref()))? {
                 Tried::Done(value) => return Ok(value),
                 Tried::Again => {}
-                Tried::Replaced => {
-                    let chain = self.chain.current();
-                    chain.reopen().map_err(|error| error.at(chain.file.path.as_deref()))?;
-                }
+                Tried::Replaced => self.follow_name()?,
             }
         }
-        let file = &self.chain.current().file;
-        Err(Error::io("make room", std::io::ErrorKind::TimedOut.into()).at(file.path.as_deref()))
+        Err(self.timed_out("make room"))
     }
+
+    /// The file was replaced under its name: opens the one that took its place.
+    fn follow_name(&self) -> Result<()> {
+        let chain = self.chain.current();
+        chain.reopen().map_err(|error| error.at(chain.file.path.as_deref()))
+    }
+
+    fn timed_out(&self, action: &'static str) -> Error {
+        let file = &self.chain.current().file;
+        Error::io(action, std::io::ErrorKind::TimedOut.into()).at(file.path.as_deref())
+    }
+}
+
+/// Syncs what there is. False if the file was replaced.
+fn sync(file: &OpenFile) -> Result<bool> {
+    if let Some(why) = file.read_only {
+        return Err(ErrorKind::ReadOnly(why).into());
+    }
+    file.sync_until(file.control_line()?.write_epoch)?;
+    Ok(file.storage().status().map_err(reading)?.links > 0)
 }
 
 enum Tried<T> {

@@ -44,7 +44,7 @@ impl ByteContainer {
     }
 
     /// Makes a container and opens it. The file must not exist, or be empty or
-    /// all zero: then it is initialised, with the permissions that it has.
+    /// all zero (of up to 64 MiB): then it is initialised, with the permissions that it has.
     /// So is one whose making was interrupted. Returns when the container, 128 KiB
     /// at first, and its name are on the disk, after some five syncs.
     ///

@@ -60,6 +60,8 @@ const SYNC_BYTE: i64 = 1 << 62;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct FileStorage {
+    /// Before the file, since it must go first.
+    _own_in_child: sys::OwnInChild,
     file: File,
     /// Absolute, so that [`Storage::reopen`] finds it from another directory.
     path: PathBuf,
@@ -80,6 +82,7 @@ impl FileStorage {
     fn new(descriptor: OwnedFd, facts: &Facts, path: PathBuf, flags: OFlags) -> FileStorage {
         linux::hint_small_folios(&descriptor);
         FileStorage {
+            _own_in_child: sys::OwnInChild::new(&descriptor),
             file: File::from(descriptor),
             path,
             flags,
@@ -233,6 +236,9 @@ impl Storage for FileStorage {
     }
 
     fn abandon(&self) {
+        if sys::open_anew(&self.file) {
+            return;
+        }
         // If it fails, the parent's locks may last as long as this child.
         if let Ok(nothing) = File::open("/dev/null") {
             let _ = sys::replace(&self.file, &nothing);

@@ -11,9 +11,9 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
-use std::sync::Once;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use memmap2::{MmapOptions, MmapRaw};
 
@@ -30,6 +30,7 @@ const WORDS_LOAD_WHOLE: bool = cfg!(all(target_has_atomic = "64", target_pointer
 /// A read-only shared map of a file, from its first byte.
 #[derive(Debug)]
 pub(super) struct FileMap {
+    _own_in_child: MapOwnInChild,
     raw: MmapRaw,
 }
 
@@ -47,7 +48,7 @@ impl FileMap {
             .and_then(|len| usize::try_from(len).ok())
             .ok_or(io::ErrorKind::OutOfMemory)?;
         match MmapOptions::new().len(len).map_raw_read_only(file) {
-            Ok(raw) => Ok(Some(FileMap { raw })),
+            Ok(raw) => Ok(Some(FileMap { _own_in_child: MapOwnInChild::new(&raw, file), raw })),
             Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Ok(None),
             Err(e) => Err(e),
         }
@@ -232,9 +233,6 @@ fn prefetch(from: *const u8, len: usize) {
     let _ = (from, len);
 }
 
-/// Times that a young process asks for its id.
-const QUESTIONS: u32 = 16;
-
 /// The process's id as last asked for; 0 is unknown.
 static PROCESS_ID: AtomicU32 = AtomicU32::new(0);
 
@@ -243,28 +241,177 @@ static PROCESS_ID: AtomicU32 = AtomicU32::new(0);
 /// bare system call, past the C library, is not noticed; it must not go on with
 /// threads' locks in unknown state anyway.)
 pub(super) fn process_id() -> u32 {
-    static REGISTER: Once = Once::new();
-    static ASKED: AtomicU32 = AtomicU32::new(0);
     let known = PROCESS_ID.load(Ordering::Relaxed);
     if known != 0 {
         return known;
     }
-    // To be told of forks costs as much as ten questions.
-    if ASKED.fetch_add(1, Ordering::Relaxed) < QUESTIONS {
-        return std::process::id();
-    }
-    let mut registered = true;
-    REGISTER.call_once(|| {
-        // SAFETY: the handler only stores to an atomic of static lifetime.
-        registered = unsafe { libc::pthread_atfork(None, None, Some(forget_process_id)) } == 0;
-    });
     let id = std::process::id();
-    if registered {
+    if notices_forks() {
         PROCESS_ID.store(id, Ordering::Relaxed);
     }
     id
 }
 
-extern "C" fn forget_process_id() {
+/// Whether a child that is forked from now on will be told.
+fn notices_forks() -> bool {
+    static REGISTERED: OnceLock<bool> = OnceLock::new();
+    *REGISTERED.get_or_init(|| {
+        // SAFETY: the handler only touches atomics of static lifetime, and makes calls
+        // that a child may make between fork and exec.
+        unsafe { libc::pthread_atfork(None, None, Some(part_from_parent)) == 0 }
+    })
+}
+
+/// Open files and maps of which a forked child gets descriptions of its own: so many
+/// of each; those of more are shared with the parent.
+const PLACES: usize = 128;
+/// Descriptors are one more here, so that all zeros, which a program begins with, says
+/// that there is none.
+const NO_FILE: RawFd = 0;
+
+static FILES: [AtomicI32; PLACES] = [const { AtomicI32::new(NO_FILE) }; PLACES];
+static MAPS: [MapPlace; PLACES] = [const { MapPlace::new() }; PLACES];
+/// Places in [`MAPS`] that were ever used.
+static MAPS_USED: AtomicUsize = AtomicUsize::new(0);
+
+struct MapPlace {
+    /// Whose map it is.
+    file: AtomicI32,
+    start: AtomicUsize,
+    len: AtomicUsize,
+}
+
+impl MapPlace {
+    const fn new() -> MapPlace {
+        MapPlace {
+            file: AtomicI32::new(NO_FILE),
+            start: AtomicUsize::new(0),
+            len: AtomicUsize::new(0),
+        }
+    }
+}
+
+fn swap(place: &AtomicI32, from: RawFd, to: RawFd) -> bool {
+    place.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+}
+
+/// An open file that a forked child does not share with its parent, as long as this
+/// is kept. What the child has instead is another description of the same file: the
+/// parent's locks, which belong to the description, do not outlive the parent in it.
+#[derive(Debug)]
+pub(super) struct OwnInChild {
+    /// One more than the descriptor.
+    file: RawFd,
+    place: Option<usize>,
+}
+
+impl OwnInChild {
+    pub(super) fn new(file: &impl AsRawFd) -> OwnInChild {
+        let file = file.as_raw_fd() + 1;
+        let mut free = FILES.iter().enumerate().filter(|(_, place)| swap(place, NO_FILE, file));
+        let place = if notices_forks() { free.next().map(|(place, _)| place) } else { None };
+        OwnInChild { file, place }
+    }
+}
+
+impl Drop for OwnInChild {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.and_then(|place| FILES.get(place)) {
+            place.store(NO_FILE, Ordering::Relaxed);
+        }
+        // A map may be kept longer than the file; its number may soon be another's.
+        for map in MAPS.iter().take(MAPS_USED.load(Ordering::Relaxed)) {
+            let _ = swap(&map.file, self.file, NO_FILE);
+        }
+    }
+}
+
+/// A map that a forked child has of its own, as long as its file is.
+#[derive(Debug)]
+struct MapOwnInChild(Option<usize>);
+
+impl MapOwnInChild {
+    fn new(raw: &MmapRaw, file: &File) -> MapOwnInChild {
+        let start = raw.as_ptr().expose_provenance();
+        let place = MAPS.iter().position(|place| {
+            // Whoever has the start has the place.
+            place.start.compare_exchange(0, start, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        });
+        if let Some(place) = place.and_then(|place| MAPS.get(place)) {
+            place.len.store(raw.len(), Ordering::Relaxed);
+            place.file.store(file.as_raw_fd() + 1, Ordering::Release);
+        }
+        MAPS_USED.fetch_max(place.map_or(0, |place| place + 1), Ordering::Relaxed);
+        MapOwnInChild(place)
+    }
+}
+
+impl Drop for MapOwnInChild {
+    fn drop(&mut self) {
+        if let Some(place) = self.0.and_then(|place| MAPS.get(place)) {
+            place.file.store(NO_FILE, Ordering::Relaxed);
+            place.start.store(0, Ordering::Release);
+        }
+    }
+}
+
+/// In a forked child, before it returns from the fork.
+extern "C" fn part_from_parent() {
     PROCESS_ID.store(0, Ordering::Relaxed);
+    for place in &FILES {
+        let file = place.load(Ordering::Relaxed);
+        if file != NO_FILE {
+            let _ = open_for_oneself(file - 1);
+        }
+    }
+    for place in &MAPS {
+        let file = place.file.load(Ordering::Acquire);
+        if file != NO_FILE {
+            let start = std::ptr::with_exposed_provenance_mut(place.start.load(Ordering::Relaxed));
+            let len = place.len.load(Ordering::Relaxed);
+            let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+            // SAFETY: it replaces a map of this file, made by `FileMap`, by the same.
+            // Where it fails, the parent's stays.
+            let _ = unsafe { libc::mmap(start, len, libc::PROT_READ, flags, file - 1, 0) };
+        }
+    }
+}
+
+/// Opens what the file has open anew, in its place. False where that fails, as where
+/// there is no /proc.
+pub(super) fn open_anew(file: &File) -> bool {
+    open_for_oneself(file.as_raw_fd())
+}
+
+/// The same by its number. If it fails, all stays as it is.
+fn open_for_oneself(file: RawFd) -> bool {
+    let mut path = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0\0";
+    let mut digits = [0; 10];
+    let (mut rest, mut count) = (file.unsigned_abs(), 0);
+    for digit in &mut digits {
+        *digit = b'0' + (rest % 10) as u8;
+        (rest, count) = (rest / 10, count + 1);
+        if rest == 0 {
+            break;
+        }
+    }
+    let digits = digits.get(..count).unwrap_or(&[]).iter().rev();
+    for (place, digit) in path.iter_mut().skip(b"/proc/self/fd/".len()).zip(digits) {
+        *place = *digit;
+    }
+    // SAFETY: a question about a number.
+    let flags = unsafe { libc::fcntl(file, libc::F_GETFL) } & libc::O_ACCMODE;
+    let flags = flags | libc::O_CLOEXEC | libc::O_NOCTTY;
+    // SAFETY: the path ends with a zero.
+    let own = unsafe { libc::open(path.as_ptr().cast(), flags) };
+    if own < 0 {
+        return false;
+    }
+    // SAFETY: `own` is open, and `file` stays its owner's, whatever it stands for.
+    let replaced = unsafe { libc::dup2(own, file) } >= 0;
+    // SAFETY: both are open; nobody else knows `own`.
+    let _ = unsafe { libc::fcntl(file, libc::F_SETFD, libc::FD_CLOEXEC) };
+    // SAFETY: as before.
+    let _ = unsafe { libc::close(own) };
+    replaced
 }

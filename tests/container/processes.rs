@@ -9,7 +9,7 @@ use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cloakroom::{ByteContainer, Change, Durability, ErrorKind, Options};
+use cloakroom::{ByteContainer, Change, Durability, ErrorKind, MapPolicy, Options};
 
 use crate::fixture::{Fixture, quick, refusal, value};
 use crate::role;
@@ -185,6 +185,54 @@ pub(crate) fn fork_while_locked() {
         })
         .unwrap();
     assert!(!container.contains("child").unwrap());
+}
+
+/// A worker that only read kept the locks of a server that was killed: they belong to
+/// the open file description, which the two had in common, and the worker's map.
+#[test]
+fn a_worker_that_only_reads_keeps_no_lock_of_a_dead_server() {
+    let fixture = Fixture::file();
+    fixture.create(quick()).save("visitor", b"0").unwrap();
+    let mut server = start("die before a reader", &fixture, "");
+    let mut said = role::heard(&mut server);
+    role::wait_for("forked", &mut said);
+    assert!(!server.wait().unwrap().success());
+    let begun = Instant::now();
+    let hasty = quick().lock_deadline(READING / 4);
+    fixture.open(hasty.clone()).save("visitor", b"1").unwrap();
+    fixture.open(hasty).sync().unwrap();
+    assert!(begun.elapsed() < READING / 2, "the worker was no longer alive");
+    role::wait_for("read and walked", &mut said);
+}
+
+/// How long the worker lives.
+const READING: Duration = Duration::from_secs(4);
+
+/// Role: forks a worker that only reads, and is killed under the lock.
+pub(crate) fn die_before_a_reader() {
+    let path = &role::arguments()[0];
+    let options = Options::new().map(MapPolicy::AfterLoads(0));
+    let container = ByteContainer::open(path, options).unwrap();
+    assert!(container.load("visitor").unwrap().is_some());
+    let sessions = container.iter();
+    fork_child(|| {
+        let begun = Instant::now();
+        while begun.elapsed() < READING {
+            assert!(container.load("visitor").unwrap().is_some());
+            thread::sleep(Duration::from_millis(5));
+        }
+        // A walk goes on though the child opens the file anew to write.
+        container.save("worker", b"").unwrap();
+        let ids: Vec<_> = sessions.map(|session| session.unwrap().0).collect();
+        assert!(ids.contains(&b"visitor".to_vec()), "{ids:?}");
+        role::tell("read and walked");
+    });
+    role::tell("forked");
+    let killed = container.update("visitor", |_| {
+        signal(std::process::id(), libc::SIGKILL);
+        Change::Keep
+    });
+    panic!("the server lives on: {killed:?}");
 }
 
 /// The child's own copy of what fork has copied: its drop is the child's.

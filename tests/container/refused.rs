@@ -260,3 +260,17 @@ fn create_refuses_what_is_there() {
     assert!(matches!(kind, ErrorKind::Exists), "{kind:?}");
     assert!(before == fs::read(fixture.path()).unwrap());
 }
+
+/// A file with a hole can be as long as anybody likes: to look through it took as long.
+#[test]
+fn a_file_of_very_many_zeros_is_refused_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    let file = fs::File::create(&path).unwrap();
+    file.set_len(1 << 40).unwrap();
+    assert_eq!(refused(&path), NotAContainer::NoHeader);
+    let other = path.clone();
+    let at_create = in_time(move || refusal(ByteContainer::create(&other, quick())));
+    assert!(matches!(at_create, ErrorKind::Exists), "{at_create:?}");
+    assert_eq!(file.metadata().unwrap().len(), 1 << 40);
+}

@@ -33,6 +33,25 @@ fn the_next_save_goes_to_the_file_that_was_renamed_over() {
     assert_eq!(again.len().unwrap(), 2);
 }
 
+/// A sync of a file that had been replaced said that all was on the disk.
+#[test]
+fn a_sync_goes_to_the_file_that_was_renamed_over_and_fails_where_there_is_none() {
+    let (fixture, other) = (Fixture::file(), Fixture::file());
+    let container = fixture.create(quick());
+    container.save("old", b"a hat").unwrap();
+    let replacement = other.create(quick());
+    replacement.save("new", b"a coat").unwrap();
+    fs::rename(other.path(), fixture.path()).unwrap();
+    container.sync().unwrap();
+    let info = replacement.info().unwrap();
+    assert!(info.synced_epoch + 1 == info.write_epoch && info.write_epoch > 1, "{info:?}");
+    drop(replacement);
+    fs::remove_file(fixture.path()).unwrap();
+    assert!(matches!(refusal(container.sync()), ErrorKind::Io { .. }));
+    drop(container);
+    drop(fixture.create(quick()));
+}
+
 #[test]
 fn a_file_may_be_replaced_again_and_again_under_many_threads() {
     let fixture = Fixture::file();

@@ -26,6 +26,7 @@ fn play() {
         "hold" => processes::hold(),
         "fork" => processes::fork(),
         "fork while locked" => processes::fork_while_locked(),
+        "die before a reader" => processes::die_before_a_reader(),
         "save until killed" => kills::save_until_killed(),
         "stranger" => permissions::stranger(),
         "limited" => full::limited(),
