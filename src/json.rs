@@ -301,7 +301,12 @@ impl Container {
 /// Between values and bytes.
 impl Container {
     fn json<T: Serialize + ?Sized>(&self, value: &T) -> Result<Vec<u8>> {
-        serde_json::to_vec(value).map_err(|error| self.not_json(error))
+        let text = serde_json::to_vec(value).map_err(|error| self.not_json(error))?;
+        if depth(&text) > DEPTH_MAX {
+            let message = format_args!("nested deeper than {DEPTH_MAX} levels");
+            return Err(self.not_json(serde::de::Error::custom(message)));
+        }
+        Ok(text)
     }
 
     fn typed<T: DeserializeOwned>(&self, session: Session<impl AsRef<[u8]>>) -> Result<Session<T>> {
@@ -334,6 +339,30 @@ impl Container {
             None => Ok(updated),
         }
     }
+}
+
+/// Levels of arrays and objects that `serde_json` reads. Deeper ones could be saved,
+/// and never loaded.
+const DEPTH_MAX: usize = 127;
+
+/// Levels of arrays and objects in a JSON text.
+fn depth(text: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut quoted, mut escaped) = (false, false);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 /// The error without what it quotes of the value. serde's messages have the

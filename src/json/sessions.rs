@@ -60,12 +60,14 @@ impl Container {
     }
 
     /// Saves the value as the session's next version, whatever was there before.
-    /// A new session has no deadline; an existing one keeps its own.
+    /// A new session has no deadline; an existing one keeps its own. As always with
+    /// `serde_json`, a float that is no number becomes `null`.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::NotJson`] where serde cannot make `value` into JSON (a map
-    /// whose keys are no strings), [`ErrorKind::TooLarge`].
+    /// whose keys are no strings) or it is nested deeper than the 127 levels that
+    /// can be loaded again, [`ErrorKind::TooLarge`].
     ///
     /// ```
     /// # fn main() -> cloakroom::Result<()> {

@@ -147,3 +147,18 @@ fn an_error_keeps_the_place_as_numbers() {
     assert_eq!((source.line(), source.column()), (2, 5));
     assert!(source.is_data());
 }
+
+#[test]
+fn what_could_never_be_loaded_again_is_refused() {
+    let (_dir, container) = container();
+    let nested = |depth| {
+        let inner = serde_json::json!("[{\\\"");
+        (0..depth).fold(inner, |inner, _| serde_json::json!([inner]))
+    };
+    container.save("id", &nested(127)).unwrap();
+    assert_eq!(container.load::<serde_json::Value>("id").unwrap().unwrap().value, nested(127));
+    for deep in [128, 200] {
+        assert!(is_not_json(container.save("id", &nested(deep))));
+    }
+    assert_eq!(container.load::<serde_json::Value>("id").unwrap().unwrap().value, nested(127));
+}

@@ -8,6 +8,10 @@ use crate::output::{Object, Output};
 use crate::{DONE, Done, Failure, LACKING};
 
 /// Print all sessions, one JSON object a line
+///
+/// A value that is JSON is printed as such, on one line: blanks between its parts and
+/// the way characters are escaped may be others after `restore`. Other bytes are
+/// printed in hex and come back as they were.
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Args {
