@@ -14,6 +14,8 @@ mod exhaustive;
 mod history;
 #[path = "crash/inherited.rs"]
 mod inherited;
+#[path = "crash/large.rs"]
+mod large;
 #[path = "crash/making.rs"]
 mod making;
 #[path = "crash/marks.rs"]

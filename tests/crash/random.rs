@@ -304,6 +304,15 @@ fn finish(run: &Run<'_>) {
         assert_eq!(number_of(key, &session.value), number as u64);
     }
     container.sync().unwrap();
+    for id in &run.scene.filler {
+        assert_eq!(read(&container, id), Some(0), "filler");
+    }
+    // Who came meanwhile is there or not, but whole.
+    for number in 1..=run.shared.borrow().next_filler {
+        let id = format!("new-{number}").into_bytes();
+        let found = read(&container, &id);
+        assert!(found.is_none_or(|found| found == number), "who came reads {found:?}");
+    }
     check(&run.disk);
 }
 

@@ -16,7 +16,7 @@ use cloakroom::rules::{self, Rule};
 
 use crate::plays::{self, Scenes};
 use crate::stage::{self, Scene};
-use crate::{random, serial};
+use crate::{large, random, serial};
 
 /// How a violation is looked for.
 #[derive(Clone, Copy, Debug)]
@@ -27,9 +27,11 @@ enum Hunt {
     Mixed(u64),
     /// The play of this name.
     Played(&'static str),
+    /// A life of a larger index with this seed.
+    Large(u64),
 }
 
-use Hunt::{Mixed, Played, Serial};
+use Hunt::{Large, Mixed, Played, Serial};
 
 /// What saw each rule broken.
 const FOUND: &[(Rule, Hunt)] = &[
@@ -52,7 +54,7 @@ const FOUND: &[(Rule, Hunt)] = &[
     (Rule::MirrorWritten, Played("died_while_filling")),
     (Rule::DeadOnlyWhenWhole, Played("sessions_come_while_settling")),
     (Rule::FirstWait, Played("the_index_grows_and_the_power_goes")),
-    (Rule::CopiesNamedAtOnce, Played("split_off_while_the_pass_runs")),
+    (Rule::CopiesNamedAtOnce, Large(50)),
     (Rule::LargerBatchWaitsAnew, Played("a_batch_grows_while_it_is_synced")),
     (Rule::SecondWait, Played("sessions_come_while_settling")),
     (Rule::FreshBlocksForASplit, Played("a_split_is_repeated")),
@@ -160,6 +162,13 @@ fn hunt(scenes: &[Scene], hunt: Hunt, broken: Option<Rule>, trail: &mut Trail) {
             let (_, script) = plays::ALL.iter().find(|(other, _)| *other == name).unwrap();
             let play = script(&Scenes(scenes));
             (play.cuts.get(), play.kills.get(), Ok(()))
+        }
+        Large(seed) => {
+            let mut tally = large::Tally::default();
+            let scene = stage::large_scene();
+            let lived =
+                panic::catch_unwind(AssertUnwindSafe(|| large::run(&scene, seed, &mut tally)));
+            (tally.cuts, tally.kills, lived)
         }
         Mixed(seed) => {
             let mut tally = random::Tally::default();

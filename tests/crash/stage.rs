@@ -134,6 +134,25 @@ pub(crate) fn scenes() -> Vec<Scene> {
     ]
 }
 
+/// A larger index, of which several segments are about to be split off at once. A third
+/// of its sessions have older versions.
+pub(crate) fn large_scene() -> Scene {
+    scene("six segments", 8, |disk, container| {
+        let ids = fill(disk, container, 6, Growth::Near);
+        let options = Options::new().durability(Durability::Never);
+        let storage = Box::new(disk.open(disk.spawn()));
+        let container = ByteContainer::open_on(storage, options).unwrap();
+        for _ in 0..2 {
+            for id in ids.iter().step_by(3) {
+                container.save(id, &value_bytes(id, 0, 1)).unwrap();
+            }
+            container.sync().unwrap();
+            disk.write_back();
+        }
+        ids
+    })
+}
+
 /// How far the growth of the index has come when a run begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Growth {
@@ -152,7 +171,10 @@ fn fill(
     let mut ids = Vec::new();
     let mut before = VecDeque::new();
     loop {
-        before.push_back(disk.snapshot());
+        // With fewer no segment is nearly full.
+        if ids.len() >= 200 * segments as usize {
+            before.push_back(disk.snapshot());
+        }
         if before.len() > SESSIONS_TO_GROW {
             before.pop_front();
         }
