@@ -9,8 +9,8 @@
 //!    trim or the pass does while the next segment is allocated. So one after the
 //!    other is filled and named, in one hold of the lock or in several, until the last
 //!    e is durable: the index grows as fast as sessions come, however seldom anybody
-//!    syncs. A cut: the old count is on the disk or comes
-//!    back, the new segments mean nothing, recovery drops them.
+//!    syncs. A cut: the old count is on the disk or comes back, the new segments mean
+//!    nothing, recovery drops them.
 //! 2. Settling, once e is durable: the root line gets the new count. The new
 //!    segments count, the old ones are kept in step, since a cut may bring the
 //!    root line of step 1 back.
@@ -82,10 +82,9 @@ impl Writer<'_> {
             }
         }
         let segments = self.root.segments;
-        match self.root.phase {
-            Phase::Whole => self.split_off((segments / BATCH_PART).clamp(1, BATCH_BEGIN_MAX)),
-            Phase::Filling | Phase::Settling => self.split_off(BATCH_STEP),
-        }
+        let begins = self.root.phase == Phase::Whole;
+        let first = (segments / BATCH_PART).clamp(1, BATCH_BEGIN_MAX);
+        self.split_off(if begins { first } else { BATCH_STEP })
     }
 
     /// Sees to it that the segment of this tag, which is full, is among those being
