@@ -13,6 +13,7 @@
 use super::index::reading;
 use super::lists::EMPTY;
 use super::rules::{Rule, holds};
+use super::trim::Trimmed;
 use super::writer::{Attempt, Writer, failed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::block::{BlockHead, Use};
@@ -40,6 +41,9 @@ const FREE_GROWTH_BLOCKS: u32 = 128;
 /// Attempts before a full disk is called full: each begins after a sync, which
 /// lets superseded versions go and begins a new generation.
 const FULL_ATTEMPTS: u32 = 4;
+/// Segments of an index that a pass may be run over for a single save: some
+/// milliseconds.
+const PASS_SEGMENTS_AT_ONCE: u32 = 8;
 /// Blocks that a file may grow by before a pass that is not done is run to its end.
 const PASS_BLOCKS_MIN: u32 = 16;
 /// Lines that the pass looks at for each block that is added before it is done,
@@ -118,7 +122,7 @@ impl Writer<'_> {
         if self.attempt == 0 && (leaks || worth_waiting || self.empty_blocks_wait()?) {
             return Ok(Attempt::Sync);
         }
-        if self.pass_lags() {
+        if self.pass_lags(&trimmed) {
             self.advance_pass(u32::MAX)?;
             if let Some(offset) = self.take_free(class)? {
                 return Ok(Attempt::Done(offset));
@@ -153,11 +157,14 @@ impl Writer<'_> {
     }
 
     /// Whether the file has grown a good deal while the pass never came to its
-    /// end: where every process sees another view, each begins it anew.
-    fn pass_lags(&self) -> bool {
+    /// end: where every process sees another view, each begins it anew. Where the index
+    /// is small, also whether there is far more room than what lives in it needs.
+    fn pass_lags(&self, sample: &Trimmed) -> bool {
         let found = self.pass.blocks;
         let grown = found.saturating_add((found / 4).max(PASS_BLOCKS_MIN));
-        self.pass.stage != Stage::Done && self.blocks > grown
+        let short = self.root.named() <= PASS_SEGMENTS_AT_ONCE;
+        self.pass.stage != Stage::Done
+            && (self.blocks > grown || short && self.is_far_larger(sample))
     }
 
     /// The first extent of a block that was just taken for this class.

@@ -146,6 +146,7 @@ fn write_control_page(storage: &dyn Storage, header: &Header, more: bool) -> Res
         synced_blocks: FIRST_SEGMENT + 1,
         synced_at_ms: storage.now_ms(),
         suspect: false,
+        rewritten: 0,
         syncing: false,
         renew: false,
     };

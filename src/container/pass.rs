@@ -12,6 +12,8 @@
 //! in a generation has its bit set in that generation. What a power cut took in part
 //! is withheld until the next one.
 
+use std::ops::ControlFlow;
+
 use super::index::reading;
 use super::lists::EMPTY;
 use super::rules::{Rule, holds};
@@ -29,6 +31,8 @@ use crate::format::{BLOCK_SIZE, LINE_SIZE, Line, place};
 
 /// Lines of the index or heads of blocks that one save looks at.
 const LINES_PER_SAVE: u32 = 8;
+/// Lines or heads after which it is written down how far the pass has come.
+const STRIDE: u32 = 16;
 /// Lines read at once.
 const CHUNK: u32 = 64;
 /// Growth since the last pass, in blocks, before leaks are suspected.
@@ -40,16 +44,28 @@ impl Writer<'_> {
         if self.pass.stage == Stage::Done { Ok(()) } else { self.advance_pass(LINES_PER_SAVE) }
     }
 
-    /// Goes on with the pass by about `lines` lines.
+    /// Goes on with the pass by about `lines` lines. How far it has come is written
+    /// down after every few: a process that is soon killed brings it forward, too.
     pub(crate) fn advance_pass(&mut self, lines: u32) -> Result<()> {
-        if self.control.suspect {
-            // Entries cannot be trimmed now.
-            return Ok(());
+        let mut left = lines;
+        // While a sync is in doubt entries cannot be trimmed.
+        while left > 0 && self.pass.stage != Stage::Done && !self.control.suspect {
+            let stride = left.min(STRIDE);
+            if self.advance_by(stride.into())?.is_break() {
+                break;
+            }
+            left -= stride;
         }
-        let mut left = u64::from(lines);
+        Ok(())
+    }
+
+    /// Goes on with the pass by a few lines; breaks off where it cannot go on now.
+    fn advance_by(&mut self, lines: u64) -> Result<ControlFlow<()>> {
+        let mut left = lines;
+        let mut flow = ControlFlow::Continue(());
         let mut pass = self.pass;
         let begun = pass;
-        while left > 0 && pass.stage != Stage::Done {
+        while left > 0 && pass.stage != Stage::Done && flow.is_continue() {
             let done = match pass.stage {
                 Stage::Tables => self.mark_table(&mut pass),
                 Stage::Index => self.mark_lines(&mut pass, left.min(CHUNK.into()) as u32),
@@ -57,43 +73,46 @@ impl Writer<'_> {
                 Stage::Done => break,
             };
             match done {
-                Ok(done) => left = left.saturating_sub(done),
+                Ok(Some(done)) => left = left.saturating_sub(done),
+                Ok(None) => flow = ControlFlow::Break(()),
                 // What a damaged part of the index names nobody can tell, so the
                 // pass stays where it is and nothing is called free: saves go on
                 // in new blocks.
-                Err(error) if matches!(error.kind(), ErrorKind::Damaged(_)) => break,
+                Err(error) if matches!(error.kind(), ErrorKind::Damaged(_)) => {
+                    flow = ControlFlow::Break(());
+                }
                 Err(error) => return Err(error),
             }
         }
         if pass != begun {
             self.set_pass(pass)?;
         }
-        Ok(())
+        Ok(flow)
     }
 
     /// Marks one block of the segment table.
-    fn mark_table(&mut self, pass: &mut Pass) -> Result<u64> {
+    fn mark_table(&mut self, pass: &mut Pass) -> Result<Option<u64>> {
         let part = pass.position as u32;
         let beyond = self.root.named().saturating_sub(place::TABLE_LEN);
         if part >= beyond.div_ceil(TABLE_BLOCK_LEN) {
             *pass = Pass { stage: Stage::Index, position: 0, ..*pass };
-            return Ok(1);
+            return Ok(Some(1));
         }
         let block = self.file.records.index.directory_entry(part)?;
         self.mark_whole(block, Use::Table, part)?;
         pass.position += 1;
-        Ok(1)
+        Ok(Some(1))
     }
 
     /// Marks what some lines of a segment name, and the segment itself before
     /// its first line.
-    fn mark_lines(&mut self, pass: &mut Pass, count: u32) -> Result<u64> {
+    fn mark_lines(&mut self, pass: &mut Pass, count: u32) -> Result<Option<u64>> {
         let number = (pass.position / u64::from(ENTRIES)) as u32;
         let first = (pass.position % u64::from(ENTRIES)) as u32;
         if number >= self.root.named() {
             // Block 0 is in use, and the others are counted as they come.
             *pass = Pass { stage: Stage::Blocks, position: 1, blocks: 1, ..*pass };
-            return Ok(1);
+            return Ok(Some(1));
         }
         let segment = self.segment(number)?;
         if first == 0 && holds(Rule::PassMarksSegments) {
@@ -105,7 +124,7 @@ impl Writer<'_> {
         let drops = holds(Rule::PassDropsWhatACutTook);
         if drops && !self.trim_lines(number, first, count)? {
             // Another time, when the split is over.
-            return Ok(u64::MAX);
+            return Ok(None);
         }
         for entry in self.sessions_in(number, first, count)? {
             self.mark_entry(&entry.1)?;
@@ -114,7 +133,7 @@ impl Writer<'_> {
         if first + count == ENTRIES {
             self.recount(number)?;
         }
-        Ok(count.into())
+        Ok(Some(count.into()))
     }
 
     /// The sessions at home in these lines of a segment, with their offsets.
@@ -247,12 +266,12 @@ impl Writer<'_> {
 
     /// Completes one block's bitmap, once the whole index was seen: a block of
     /// an older generation is empty.
-    fn complete_block(&mut self, pass: &mut Pass) -> Result<u64> {
+    fn complete_block(&mut self, pass: &mut Pass) -> Result<Option<u64>> {
         let block = pass.position.max(1) as u32;
         if block >= self.blocks {
             let epoch = self.control.write_epoch;
             *pass = Pass { stage: Stage::Done, position: 0, epoch, ..*pass };
-            return Ok(1);
+            return Ok(Some(1));
         }
         let generation = self.control.generation;
         match self.block_head(block)? {
@@ -275,7 +294,7 @@ impl Writer<'_> {
             }
         }
         pass.position = u64::from(block) + 1;
-        Ok(1)
+        Ok(Some(1))
     }
 
     /// Counts a segment's lines and sessions anew.
@@ -305,15 +324,19 @@ impl Writer<'_> {
         if !looks || self.lists()?.get(EMPTY) != 0 {
             return Ok(false);
         }
-        let index_lines = u64::from(self.root.named()) * u64::from(ENTRIES);
-        let live = sample.named_bytes / u64::from(sample.lines) * index_lines;
-        let needed = live + live / 2 + u64::from(self.root.named()) * BLOCK_SIZE;
-        let blocks = u64::from(self.blocks);
-        let leaks = blocks * BLOCK_SIZE > needed + LEAK_BLOCKS_MIN * BLOCK_SIZE;
+        let leaks = self.is_far_larger(sample);
         if leaks {
             self.want_generation()?;
         }
         Ok(leaks)
+    }
+
+    /// Whether the file is far larger than what a sample of the index says lives in it.
+    pub(crate) fn is_far_larger(&self, sample: &Trimmed) -> bool {
+        let index_lines = u64::from(self.root.named()) * u64::from(ENTRIES);
+        let live = sample.named_bytes / u64::from(sample.lines.max(1)) * index_lines;
+        let needed = live + live / 2 + u64::from(self.root.named()) * BLOCK_SIZE;
+        u64::from(self.blocks) * BLOCK_SIZE > needed + LEAK_BLOCKS_MIN * BLOCK_SIZE
     }
 
     /// Whether the file is larger by more than a quarter than what the last pass found

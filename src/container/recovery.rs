@@ -116,6 +116,7 @@ impl Writer<'_> {
             recovered_epoch: epoch,
             settled_epoch,
             suspect: doubtful,
+            rewritten: 0,
             syncing: holds(Rule::SyncingMarked),
             ..self.control
         })?;

@@ -16,14 +16,21 @@ use super::rules::{Rule, holds};
 use super::sync::Turn;
 use super::writer::{Locked, Writer};
 use crate::error::Result;
+use crate::format::control::Control;
 use crate::format::entry::Entry;
-use crate::format::segment::ENTRIES;
+use crate::format::segment::{ENTRIES, entry_offset};
 use crate::format::tables::TABLE_BLOCK_LEN;
 use crate::format::word::Word;
-use crate::format::{BLOCK_SIZE, LINE_SIZE, PAGE_SIZE, place};
+use crate::format::{BLOCK_COUNT_MAX, BLOCK_SIZE, LINE_SIZE, PAGE_SIZE, place};
 
-/// Heads of blocks rewritten in one lock hold.
-const HEADS_PER_HOLD: u32 = 256;
+/// What is rewritten in one hold of the lock: so little that a process that is soon
+/// killed has brought it forward.
+const HEADS_PER_HOLD: u32 = 16;
+const LINES_PER_HOLD: u32 = 64;
+const RECORDS_PER_HOLD: u32 = 8;
+/// `Control::rewritten` counts the lines of the index from here on: there are never
+/// so many blocks.
+const FIRST_LINE: u32 = BLOCK_COUNT_MAX as u32;
 
 impl Writer<'_> {
     /// All of it in one lock hold: for recovery, which goes before everything.
@@ -39,24 +46,39 @@ impl Writer<'_> {
     }
 
     fn rewrite_segment(&self, number: u32) -> Result<()> {
-        // A segment that cannot be found is damage already; it must not keep the
-        // others from being written.
-        let Some(segment) = self.segment_if_sound(number)? else { return Ok(()) };
-        for first in (0..ENTRIES).step_by(64) {
-            for (_, entry) in self.sessions_in(number, first, 64.min(ENTRIES - first))? {
-                self.rewrite_pending(&entry)?;
-            }
+        let mut first = 0;
+        while first < ENTRIES {
+            first = self.rewrite_lines(number, first)?;
         }
-        self.rewrite_bytes(segment, BLOCK_SIZE)
+        Ok(())
     }
 
-    /// The records of versions that are not durable.
-    fn rewrite_pending(&self, entry: &Entry) -> Result<()> {
-        if self.control.is_durable(entry.epoch) || !holds(Rule::PendingRecordsRewritten) {
-            return Ok(());
+    /// Rewrites lines of a segment from this one on, and the records of versions in them
+    /// that are not durable, as many as a hold of the lock may take. Says with which line
+    /// to go on.
+    fn rewrite_lines(&self, number: u32, first: u32) -> Result<u32> {
+        // A segment that cannot be found is damage already; it must not keep the
+        // others from being written.
+        let Some(segment) = self.segment_if_sound(number)? else { return Ok(ENTRIES) };
+        let mut end = ENTRIES.min(first + LINES_PER_HOLD);
+        let mut records = 0;
+        for (offset, entry) in self.sessions_in(number, first, end - first)? {
+            let pending = !self.control.is_durable(entry.epoch);
+            if !pending || !holds(Rule::PendingRecordsRewritten) {
+                continue;
+            }
+            self.rewrite_record(entry.cur, &entry)?;
+            self.rewrite_record(entry.mid, &entry)?;
+            records += 1;
+            if records == RECORDS_PER_HOLD {
+                end = ((offset - segment - entry_offset(0)) / LINE_SIZE as u64) as u32 + 1;
+                break;
+            }
         }
-        self.rewrite_record(entry.cur, entry)?;
-        self.rewrite_record(entry.mid, entry)
+        // With the lines at its head go those after them.
+        let from = if first == 0 { 0 } else { entry_offset(first) };
+        self.rewrite_bytes(segment + from, entry_offset(end) - from)?;
+        Ok(end)
     }
 
     fn rewrite_record(&self, word: Word, entry: &Entry) -> Result<()> {
@@ -110,35 +132,47 @@ impl Writer<'_> {
 }
 
 impl OpenFile {
-    /// Rewrites everything, a segment a lock hold, so that others can go on
-    /// saving. What they write meanwhile is dirty by itself. False if the file was
-    /// replaced.
+    /// Rewrites everything, a little in each hold of the lock, so that others can go on
+    /// saving. What they write meanwhile is dirty by itself. How far it has come is in
+    /// the control line: where it is killed, the next one goes on from there. False if the
+    /// file was replaced.
     pub(super) fn rewrite_in_steps(&self, turn: &Turn<'_>) -> Result<bool> {
         if !holds(Rule::FailureRewritten) {
             return Ok(true);
         }
-        let mut number = 0;
         loop {
-            let Locked::Here(writer) = self.lock_in_turn(0, turn)? else {
+            let Locked::Here(mut writer) = self.lock_in_turn(0, turn)? else {
                 return Ok(false);
             };
-            if number >= writer.root.named() {
-                break;
-            }
-            writer.rewrite_segment(number)?;
-            number += 1;
-        }
-        let mut block = 0;
-        loop {
-            let Locked::Here(writer) = self.lock_in_turn(0, turn)? else {
-                return Ok(false);
-            };
-            writer.rewrite_heads(block, block + HEADS_PER_HOLD)?;
-            block += HEADS_PER_HOLD;
-            if block >= writer.blocks {
-                writer.rewrite_tables(writer.root.named())?;
+            if writer.rewrite_more()? {
                 return Ok(true);
             }
         }
+    }
+}
+
+impl Writer<'_> {
+    /// The next of what a hold of the lock rewrites: heads of blocks, then lines of the
+    /// index, at last the tables. True when all is done.
+    fn rewrite_more(&mut self) -> Result<bool> {
+        if !self.control.suspect {
+            // A recovery has done it.
+            return Ok(true);
+        }
+        let done = self.control.rewritten;
+        let rewritten = if let Some(line) = done.checked_sub(FIRST_LINE) {
+            let (number, first) = (line / ENTRIES, line % ENTRIES);
+            if number >= self.root.named() {
+                self.rewrite_tables(self.root.named())?;
+                return Ok(true);
+            }
+            FIRST_LINE + number * ENTRIES + self.rewrite_lines(number, first)?
+        } else {
+            let end = done + HEADS_PER_HOLD;
+            self.rewrite_heads(done, end)?;
+            if end < self.blocks { end } else { FIRST_LINE }
+        };
+        self.set_control(Control { rewritten, ..self.control })?;
+        Ok(false)
     }
 }

@@ -105,6 +105,7 @@ rules! {
     OneCreditedSync, 10, "Only the holder of SYNC raises the synced epoch.";
     SyncingMarked, 12, "A sync is marked before it begins, in case the syncer dies.";
     FailureRewritten, 12, "After a failed sync everything is written again.";
+    FailureVoidsRewriting, 12, "What was rewritten before a failed sync is written once more.";
     PendingRecordsRewritten, 12, "That includes the records of pending versions.";
     WitnessNoticesCuts, 16, "A writer recovers under a view that it does not know.";
     WitnessRememberedLast, 16, "A view is remembered when its recovery is done.";

@@ -203,6 +203,7 @@ impl OpenFile {
             synced_blocks: begun.blocks.max(writer.control.synced_blocks),
             synced_at_ms: self.storage().now_ms(),
             suspect: false,
+            rewritten: 0,
             syncing: false,
             ..writer.control
         })?;
@@ -216,8 +217,9 @@ impl OpenFile {
             return Ok(None);
         };
         let alone = holds(Rule::OneCreditedSync);
-        if alone && writer.control.syncing && !writer.control.suspect {
-            // We hold SYNC, so whoever set this died or could not record the end.
+        if alone && writer.control.syncing {
+            // We hold SYNC, so whoever set this died or could not record the end. What
+            // was rewritten before it is in doubt again.
             writer.note_failed_sync()?;
         }
         if writer.control.suspect {
@@ -296,6 +298,8 @@ impl Writer<'_> {
     }
 
     pub(super) fn note_failed_sync(&mut self) -> Result<()> {
-        self.set_control(Control { suspect: true, syncing: false, ..self.control })
+        let voided = holds(Rule::FailureVoidsRewriting);
+        let rewritten = if voided { 0 } else { self.control.rewritten };
+        self.set_control(Control { suspect: true, rewritten, syncing: false, ..self.control })
     }
 }

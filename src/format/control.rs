@@ -30,8 +30,8 @@ pub(super) mod control_line {
     pub(crate) const SYNCED_BLOCKS: Span = SYNCED_AT.then(4);
     pub(crate) const STATE: Span = SYNCED_BLOCKS.then(4);
     pub(crate) const SETTLED: Span = STATE.then(8);
-    pub(crate) const RESERVED: Span = SETTLED.then(4);
-    const _: () = assert!(RESERVED.end() == LINE_CHECK.offset);
+    pub(crate) const REWRITTEN: Span = SETTLED.then(4);
+    const _: () = assert!(REWRITTEN.end() == LINE_CHECK.offset);
 }
 
 const STATE_SUSPECT: u64 = 1;
@@ -59,6 +59,9 @@ pub(crate) struct Control {
     pub(crate) synced_at_ms: u64,
     /// A sync failed and not everything since `synced_epoch` was rewritten.
     pub(crate) suspect: bool,
+    /// How much was, counted in heads of blocks and lines of the index; 0 when not
+    /// suspect.
+    pub(crate) rewritten: u32,
     /// A sync was begun, and its end not yet recorded. Whoever finds this while
     /// holding SYNC knows that the syncer died, perhaps after a failure.
     pub(crate) syncing: bool,
@@ -77,6 +80,7 @@ impl Control {
         synced_blocks: 0,
         synced_at_ms: 0,
         suspect: false,
+        rewritten: 0,
         syncing: false,
         renew: false,
     };
@@ -92,6 +96,7 @@ impl Control {
             synced_blocks: field::SYNCED_BLOCKS.get32(line),
             synced_at_ms: field::SYNCED_AT.get(line),
             suspect: field::STATE.get(line) & STATE_SUSPECT != 0,
+            rewritten: field::REWRITTEN.get32(line),
             syncing: field::STATE.get(line) & STATE_SYNCING != 0,
             renew: field::STATE.get(line) & STATE_RENEW != 0,
         };
@@ -113,6 +118,7 @@ impl Control {
         field::SYNCED_AT.put(&mut line, self.synced_at_ms);
         field::SYNCED_BLOCKS.put(&mut line, self.synced_blocks.into());
         field::SETTLED.put(&mut line, self.settled_epoch);
+        field::REWRITTEN.put(&mut line, self.rewritten.into());
         let suspect = if self.suspect { STATE_SUSPECT } else { 0 };
         let syncing = if self.syncing { STATE_SYNCING } else { 0 };
         let renew = if self.renew { STATE_RENEW } else { 0 };

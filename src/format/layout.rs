@@ -165,7 +165,7 @@ const LAYOUT: &[Structure] = &[
             field("synced_blocks", control_line::SYNCED_BLOCKS),
             field("state", control_line::STATE),
             field("settled_epoch", control_line::SETTLED),
-            field("reserved", control_line::RESERVED),
+            field("rewritten", control_line::REWRITTEN),
             CHECK,
         ],
     },

@@ -84,6 +84,7 @@ fn the_lines_of_the_control_page_keep_what_is_put_into_them() {
         synced_blocks: 12,
         synced_at_ms: 5,
         suspect: true,
+        rewritten: 70_000,
         syncing: true,
         renew: true,
     };

@@ -159,6 +159,26 @@ pub(crate) fn a_sync_fails(scenes: &Scenes<'_>) -> Play {
     play
 }
 
+/// A sync fails, and so does the next one, which had written everything again, whether
+/// it can say so or dies.
+pub(crate) fn a_sync_fails_after_rewriting(scenes: &Scenes<'_>) -> Play {
+    let mut play = scenes.crowd(12);
+    for seed in 0..12 {
+        play = play.followed_by(scenes.crowd(1200 + seed));
+        let who = play.enter(Never);
+        play.save(&who, 0, SHORT);
+        play.fail_sync(&who);
+        if seed % 2 == 0 {
+            play.fail_sync(&who);
+        } else {
+            play.die_failing(&who);
+        }
+        play.sync(&play.enter(Never));
+        play.cut_in_all_ways(1);
+    }
+    play
+}
+
 /// A syncer dies before it can say that its sync failed. What the failure takes is
 /// left to chance.
 pub(crate) fn a_syncer_dies_failing(scenes: &Scenes<'_>) -> Play {
@@ -454,6 +474,7 @@ pub(crate) const ALL: &[(&str, Script)] = &[
     ("an_unseen_block_changes_class", an_unseen_block_changes_class),
     ("a_head_of_an_earlier_class", a_head_of_an_earlier_class),
     ("a_sync_fails", a_sync_fails),
+    ("a_sync_fails_after_rewriting", a_sync_fails_after_rewriting),
     ("a_syncer_dies_failing", a_syncer_dies_failing),
     ("recovered_after_a_failed_sync", recovered_after_a_failed_sync),
     ("syncs_fail_again_and_again", syncs_fail_again_and_again),

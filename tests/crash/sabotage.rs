@@ -91,6 +91,7 @@ const FOUND: &[(Rule, Hunt)] = &[
     (Rule::OneCreditedSync, Played("two_syncs_overlap")),
     (Rule::SyncingMarked, Played("a_syncer_dies_failing")),
     (Rule::FailureRewritten, Played("a_sync_fails")),
+    (Rule::FailureVoidsRewriting, Played("a_sync_fails_after_rewriting")),
     (Rule::PendingRecordsRewritten, Played("a_sync_fails")),
     (Rule::WitnessNoticesCuts, Mixed(3)),
     (Rule::MarkedLast, Mixed(47)),

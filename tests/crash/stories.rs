@@ -390,3 +390,50 @@ fn supersede(disk: &SimulatedDisk) {
         container.save("x", &[byte; 700]).unwrap();
     }
 }
+
+/// Syncers died and left in doubt what was on the disk; whoever began to write it again
+/// died, too, and the next one began at the beginning. Meanwhile nothing was freed, and
+/// the file grew without end. Nor did a pass come to its end that had to be done at once.
+#[test]
+fn endless_kills_leave_the_file_small() {
+    let disk = SimulatedDisk::new(1);
+    let container = create(&disk);
+    for session in 0..3000u32 {
+        container.save(session.to_le_bytes(), &[7; 500]).unwrap();
+    }
+    container.sync().unwrap();
+    let len_before = container.info().unwrap().length;
+    let (mut random, mut saves) = (SimulatedRng::new(140), 0);
+    for _ in 0..40_000 {
+        let process = disk.spawn();
+        disk.kill_at(process, 1 + random.below(140) as u64);
+        let options = Options::new().durability(Durability::Interval(Duration::ZERO));
+        if let Ok(container) = ByteContainer::open_on(Box::new(disk.open(process)), options) {
+            let mut save =
+                || container.save((random.below(3000) as u32).to_le_bytes(), &[8; 500]).is_ok();
+            while save() {
+                saves += 1;
+            }
+        }
+    }
+    assert!(saves > 4000, "{saves} saves by 40000 processes");
+    let len = open(&disk, Durability::Never).info().unwrap().length;
+    assert!(len < 3 * len_before, "{len_before} bytes have become {len}");
+}
+
+/// Each process saw the file through a mount of its own, and nobody synced: every first
+/// save recovered, and found room in a new block only, until each session had one.
+#[test]
+fn a_new_view_for_each_request_leaves_the_file_small() {
+    let disk = SimulatedDisk::new(1);
+    drop(create(&disk));
+    for number in 0..3000u64 {
+        let process = disk.spawn();
+        disk.set_mount(process, Some(number));
+        let options = Options::new().durability(Durability::Never);
+        let container = ByteContainer::open_on(Box::new(disk.open(process)), options).unwrap();
+        container.save((number * 7919 % 500).to_le_bytes(), &[7; 1000]).unwrap();
+    }
+    let len = open(&disk, Durability::Never).info().unwrap().length;
+    assert!(len < 8 << 20, "{len} bytes for 500 sessions of 1000");
+}
