@@ -36,7 +36,7 @@ mod tdb;
 mod works;
 
 use child::Arguments;
-use report::Report;
+use report::{Report, Section};
 use stage::{Outcome, Stage};
 use works::WORKS;
 
@@ -70,19 +70,26 @@ fn run() -> Outcome<()> {
     let tiny = std::env::var_os("CLOAKROOM_BENCH_TINY").is_some_and(|value| value == "1");
     let peers = stores::chosen()?;
     let mut report = Report::new(&peers, tiny);
+    let mut failed = Ok(());
     for (name, measure) in WORKS {
         if names.is_empty() || names.iter().any(|wanted| wanted == name) {
             eprintln!("{name} ...");
             // A new directory each time: nothing of one work is in another's way.
-            measure(&Stage::new(tiny)?, &peers, &mut report)?;
+            if let Err(error) = measure(&Stage::new(tiny)?, &peers, &mut report) {
+                // What took so long to measure is not thrown away for it.
+                failed = Err(format!("{name}: {error}").into());
+                let about = format!("**Not measured: {error}**");
+                report.push(Section { title: name, about, ..Section::default() });
+            }
         }
     }
     if !flags.is_empty() || !names.is_empty() {
-        return page::print(&report);
-    }
-    if tiny {
+        page::print(&report)?;
+    } else if tiny {
         // Not into the repository: it means nothing.
-        return page::write(&report, &std::env::current_exe()?.with_file_name("tiny"));
+        page::write(&report, &std::env::current_exe()?.with_file_name("tiny"))?;
+    } else {
+        page::write(&report, Path::new(REPOSITORY))?;
     }
-    page::write(&report, Path::new(REPOSITORY))
+    failed
 }

@@ -18,6 +18,8 @@ use crate::store::{Mode, Peer, Place};
 const LEN: usize = 512;
 const FLOOR: &str = "floor of a load";
 const SIZES: [&str; 5] = ["1k", "10k", "100k", "1M", "10M"];
+/// A tdb file has offsets of 32 bits.
+const TDB_LEN_MAX: u64 = 1 << 32;
 /// Sessions that the slow fillers get at once.
 const PORTION: u64 = 500_000;
 
@@ -53,7 +55,15 @@ pub(crate) fn measure(stage: &Stage, peers: &[&'static Peer], report: &mut Repor
         measure_floor(stage, *sessions, share as u64, column, &mut loads)?;
     }
     for peer in peers.iter().filter(|peer| ["lmdb", "tdb"].contains(&peer.name)) {
-        measure_peer(stage, peer, &sizes, &mut loads)?;
+        let held = sizes.iter().filter(|(_, sessions)| {
+            peer.name != "tdb" || sessions.saturating_mul(LEN as u64) < TDB_LEN_MAX
+        });
+        let held: Vec<_> = held.copied().collect();
+        if held.len() < sizes.len() {
+            let (column, _) = sizes[held.len()];
+            notes.push(format!("{}: a file holds 4 GiB at most, less than {column}", peer.name));
+        }
+        measure_peer(stage, peer, &held, &mut loads)?;
     }
     let points: Vec<_> = sizes.iter().map(|(name, count)| (*name, *count as f64)).collect();
     report.push(Section {
