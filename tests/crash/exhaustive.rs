@@ -41,7 +41,7 @@ const DEPTH_MAX: u32 = 3;
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) workloads: AtomicU64,
-    deaths: AtomicU64,
+    pub(crate) deaths: AtomicU64,
     /// States of the disk after a cut, each read through.
     pub(crate) states: AtomicU64,
     /// Deaths whose subsets were sampled.

@@ -16,7 +16,8 @@ use cloakroom::rules::{self, Rule};
 
 use crate::plays::{self, Scenes};
 use crate::stage::{self, Scene};
-use crate::{large, random, serial};
+use crate::workloads::Step;
+use crate::{exhaustive, large, random, serial};
 
 /// How a violation is looked for.
 #[derive(Clone, Copy, Debug)]
@@ -29,9 +30,11 @@ enum Hunt {
     Played(&'static str),
     /// A life of a larger index with this seed.
     Large(u64),
+    /// All workloads of up to so many operations in the first scene.
+    Short(usize),
 }
 
-use Hunt::{Large, Mixed, Played, Serial};
+use Hunt::{Large, Mixed, Played, Serial, Short};
 
 /// What saw each rule broken.
 const FOUND: &[(Rule, Hunt)] = &[
@@ -171,6 +174,14 @@ fn hunt(scenes: &[Scene], hunt: Hunt, broken: Option<Rule>, trail: &mut Trail) {
                 panic::catch_unwind(AssertUnwindSafe(|| large::run(&scene, seed, &mut tally)));
             (tally.cuts, tally.kills, lived)
         }
+        Short(steps_max) => {
+            let size = exhaustive::Size { steps_max, subsets_max: 4, share: 1, seed: 0 };
+            let tally = exhaustive::Tally::default();
+            for step in Step::ALL {
+                exhaustive::explore_from(&scenes[0], step, size, &tally);
+            }
+            (tally.states.into_inner(), tally.deaths.into_inner(), Ok(()))
+        }
         Mixed(seed) => {
             let mut tally = random::Tally::default();
             let scene = &scenes[seed as usize % scenes.len()];
@@ -261,4 +272,37 @@ fn the_same_hunts_see_nothing_where_every_rule_is_kept() {
         assert_eq!(trail.seen, None, "{next:?}");
     }
     println!("{trail:?}");
+}
+
+/// Breaches that the short workloads see by themselves, in the scene that is empty at
+/// first, and how long a workload that takes.
+const SEEN_BY_SHORT: &[(Rule, usize)] = &[
+    (Rule::OldIsLastDurable, 2),
+    (Rule::CutVersionsAreDropped, 1),
+    (Rule::EntriesWrittenWhole, 1),
+    (Rule::BitSetBeforeNamed, 1),
+    (Rule::OwnExtentOnlyOfDurable, 2),
+    (Rule::OldBitmapsGiveNothing, 1),
+    (Rule::PartialBitmapsGiveNothing, 2),
+    (Rule::ListMembersChecked, 1),
+    (Rule::RecoveryBeginsGeneration, 1),
+    (Rule::PassMarksSegments, 1),
+    (Rule::PassMarksPieces, 2),
+    (Rule::WitnessNoticesCuts, 1),
+    (Rule::EpochsLeap, 2),
+    (Rule::MarkedLast, 1),
+];
+
+/// What shows that the exhaustive exploration can fail.
+#[test]
+fn short_workloads_see_breaches_too() {
+    let scenes = stage::scenes();
+    for (rule, steps_max) in SEEN_BY_SHORT {
+        let mut trail = Trail::default();
+        hunt(&scenes, Short(*steps_max), Some(*rule), &mut trail);
+        assert!(trail.seen.is_some(), "{rule:?} was broken and not seen");
+    }
+    let mut trail = Trail::default();
+    hunt(&scenes, Short(1), None, &mut trail);
+    assert_eq!(trail.seen, None);
 }
