@@ -113,7 +113,8 @@ pub enum ErrorKind {
     /// read here (a network file system, a feature that this program can read
     /// but not write).
     ReadOnly(ReadOnly),
-    /// A handle was used for writing or syncing from inside its own `update`.
+    /// A handle was used for writing or syncing from inside its own `update`, or a child
+    /// that was forked there went on with it.
     Reentered,
     /// The system failed.
     Io {
@@ -206,6 +207,9 @@ impl fmt::Display for ErrorKind {
                 f,
                 "no space to save this ({source}); nothing is lost, free some space and try again"
             ),
+            ErrorKind::Damaged(damage @ Damage { kind: DamageKind::Headers, .. }) => {
+                write!(f, "damaged: {damage}; nothing is found without one, restore a backup")
+            }
             ErrorKind::Damaged(damage) => write!(f, "damaged: {damage}; try `cloakroom check`"),
             ErrorKind::NotAContainer(why) => write!(f, "not a cloakroom container: {why}"),
             ErrorKind::Newer { found } => write!(f, "{found}; use a newer cloakroom"),

@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "crash/bounds.rs"]
+mod bounds;
 #[path = "crash/edges.rs"]
 mod edges;
 #[path = "crash/exhaustive.rs"]
@@ -30,6 +32,8 @@ mod plays;
 mod process;
 #[path = "crash/random.rs"]
 mod random;
+#[path = "crash/rewriting.rs"]
+mod rewriting;
 #[path = "crash/rot.rs"]
 mod rot;
 #[cfg(feature = "sabotage")]

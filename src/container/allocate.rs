@@ -119,7 +119,7 @@ impl Writer<'_> {
         }
         let leaks = self.notice_leaks(&trimmed)?;
         let worth_waiting = trimmed.sync_would_free_much && self.blocks > FREE_GROWTH_BLOCKS;
-        if self.attempt == 0 && (leaks || worth_waiting || self.empty_blocks_wait()?) {
+        if self.attempt == 0 && (leaks || worth_waiting || self.sync_would_free_blocks()?) {
             return Ok(Attempt::Sync);
         }
         if self.pass_lags(&trimmed) {
@@ -162,9 +162,10 @@ impl Writer<'_> {
     fn pass_lags(&self, sample: &Trimmed) -> bool {
         let found = self.pass.blocks;
         let grown = found.saturating_add((found / 4).max(PASS_BLOCKS_MIN));
-        let short = self.root.named() <= PASS_SEGMENTS_AT_ONCE;
-        self.pass.stage != Stage::Done
-            && (self.blocks > grown || short && self.is_far_larger(sample))
+        let short = self.root.named() <= PASS_SEGMENTS_AT_ONCE && !sample.large;
+        // While a sync is in doubt the pass rests, and nothing was sampled.
+        let sparse = short && !self.control.suspect && self.is_far_larger(sample);
+        self.pass.stage != Stage::Done && (self.blocks > grown || sparse)
     }
 
     /// The first extent of a block that was just taken for this class.
@@ -231,11 +232,15 @@ impl Writer<'_> {
         Ok(None)
     }
 
-    /// Whether the file has grown a good deal while many of its blocks are empty, and
-    /// only wait for a sync before they may be used for anything.
-    fn empty_blocks_wait(&mut self) -> Result<bool> {
-        if !self.has_grown_since_pass() || self.control.suspect {
+    /// Whether the file has grown a good deal while only a sync is waited for: many of
+    /// its blocks are empty and may then be used for anything, or a sync is in doubt and
+    /// nothing is released until one succeeds.
+    fn sync_would_free_blocks(&mut self) -> Result<bool> {
+        if !self.has_grown_since_pass() {
             return Ok(false);
+        }
+        if self.control.suspect {
+            return Ok(true);
         }
         let mut block = self.lists()?.get(EMPTY);
         for _ in 0..EMPTY_WAITING_MIN {
@@ -252,8 +257,23 @@ impl Writer<'_> {
         self.update_block(block, before, whole)
     }
 
+    /// The last block, if whoever added it was killed before it had a head. Where the pass
+    /// is done, no block that is named has none.
+    fn abandoned_block(&self) -> Result<Option<u32>> {
+        let block = self.blocks.saturating_sub(1);
+        if block == 0 || self.pass.stage != Stage::Done {
+            return Ok(None);
+        }
+        let headless = self.line(u64::from(block) * BLOCK_SIZE)? == NEVER;
+        Ok(headless.then_some(block))
+    }
+
     /// A block added at the end of the file.
     fn new_block(&mut self, usage: Use, fill: Fill) -> Result<Attempt<u32>> {
+        if let Some(block) = self.abandoned_block()? {
+            self.take_new(block, usage)?;
+            return Ok(Attempt::Done(block));
+        }
         let block = self.blocks;
         let from = u64::from(block) * BLOCK_SIZE;
         // What is left of a block where the file was cut short may still be named:
@@ -283,14 +303,18 @@ impl Writer<'_> {
         self.blocks = block + 1;
         // Let the reader's bound follow.
         self.file.records.index.source.status().map_err(reading)?;
-        // The head first: the pass must not take the block for an empty one.
-        let mut head = BlockHead::taken(self.control.generation, usage);
-        head.bitmap.set(0);
-        self.write_head(block, &BlockHead { usage: Use::Large, ..head })?;
+        self.take_new(block, usage)?;
         if self.pass.stage != Stage::Done {
             self.advance_pass(PASS_LINES_PER_BLOCK)?;
         }
         Ok(Attempt::Done(block))
+    }
+
+    /// The head first: the pass must not take the block for an empty one.
+    fn take_new(&self, block: u32, usage: Use) -> Result<()> {
+        let mut head = BlockHead::taken(self.control.generation, usage);
+        head.bitmap.set(0);
+        self.write_head(block, &BlockHead { usage: Use::Large, ..head })
     }
 
     /// The file cannot grow: finds out all that is free, syncs so that
@@ -331,7 +355,9 @@ impl Writer<'_> {
     pub(crate) fn allocate_block(&mut self, usage: Use, fill: Fill) -> Result<Attempt<u32>> {
         let block = match self.empty_block(usage)? {
             Some(block) => block,
-            None if self.attempt == 0 && self.empty_blocks_wait()? => return Ok(Attempt::Sync),
+            None if self.attempt == 0 && self.sync_would_free_blocks()? => {
+                return Ok(Attempt::Sync);
+            }
             None => match self.new_block(usage, fill)? {
                 Attempt::Done(block) => block,
                 Attempt::Sync => return Ok(Attempt::Sync),

@@ -208,7 +208,7 @@ impl ByteContainer {
         id: &[u8],
         mut operation: impl FnMut(&mut Writer<'_>, Key<'_>, &Target) -> Result<Attempt<T>>,
     ) -> Result<T> {
-        let id = valid(id)?;
+        let id = self.valid(id)?;
         for attempt in 0..ATTEMPTS {
             let file = self.chain.file()?;
             let done = try_change(file, id, attempt, &mut operation);
@@ -225,6 +225,18 @@ impl ByteContainer {
     fn follow_name(&self) -> Result<()> {
         let chain = self.chain.current();
         chain.reopen().map_err(|error| error.at(chain.file.path.as_deref()))
+    }
+
+    /// What is refused before the file is looked at.
+    pub(super) fn refused(&self, kind: ErrorKind) -> Error {
+        Error::from(kind).at(self.chain.current().file.path.as_deref())
+    }
+
+    pub(super) fn valid<'a>(&self, id: &'a [u8]) -> Result<&'a [u8]> {
+        match id.len() {
+            1..=ID_LEN_MAX => Ok(id),
+            len => Err(self.refused(ErrorKind::InvalidId { len })),
+        }
     }
 
     fn timed_out(&self, action: &'static str) -> Error {
@@ -266,8 +278,13 @@ fn try_change<T>(
     let value = match result {
         Attempt::Sync => {
             drop(writer);
-            file.sync_until(control.write_epoch)?;
-            return Ok(Tried::Again);
+            return match file.sync_until(control.write_epoch) {
+                // Where the disk fails, the first time may have been to save space only.
+                Err(error) if attempt > 0 || !matches!(error.kind(), ErrorKind::Io { .. }) => {
+                    Err(error)
+                }
+                _ => Ok(Tried::Again),
+            };
         }
         Attempt::Done(value) => value,
     };
@@ -291,12 +308,12 @@ impl Drop for ByteContainer {
     /// forked child nothing of the parent's is touched.
     fn drop(&mut self) {
         let file = &self.chain.current().file;
-        let ours = file.storage().process_id() == file.process_id;
+        let ours = file.is_own_process();
         if let Some(background) = self.background.take() {
             // The thread is of the process that made the handle, which is not ours in
             // a forked child, even if that has opened the file anew.
             let first = &self.chain.file;
-            if first.storage().process_id() == first.process_id {
+            if first.is_own_process() {
                 background.stop();
             } else {
                 background.forget();
@@ -315,12 +332,5 @@ impl Drop for ByteContainer {
         {
             self.chain.sync_if_due(interval);
         }
-    }
-}
-
-pub(super) fn valid(id: &[u8]) -> Result<&[u8]> {
-    match id.len() {
-        1..=ID_LEN_MAX => Ok(id),
-        len => Err(ErrorKind::InvalidId { len }.into()),
     }
 }

@@ -46,6 +46,7 @@
 
 mod allocate;
 mod background;
+mod busy;
 mod chain;
 mod check;
 mod claims;

@@ -5,7 +5,7 @@
 //! asks, and syncs. So nothing here may wait or sync, and what is asked may be
 //! asked again. Ids and values are checked before anything is touched.
 
-use super::handle::{ByteContainer, valid};
+use super::handle::ByteContainer;
 use super::records::Wanted;
 use super::save::{Draft, Key, Target};
 use super::session::{Change, Outcome, Session, Times, Updated, Version};
@@ -63,7 +63,7 @@ impl ByteContainer {
         id: impl AsRef<[u8]>,
         value: &mut Vec<u8>,
     ) -> Result<Option<Session<()>>> {
-        let id = valid(id.as_ref())?;
+        let id = self.valid(id.as_ref())?;
         let file = &self.chain.current().file;
         let found = file
             .find_session(file.records.tagger.tag(id), Wanted::Id(id), value)
@@ -110,7 +110,7 @@ impl ByteContainer {
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     pub fn save(&self, id: impl AsRef<[u8]>, value: &[u8]) -> Result<Version> {
-        let draft = Draft { value: valid_value(value)?, times: None };
+        let draft = Draft { value: self.valid_value(value)?, times: None };
         self.change(id.as_ref(), |writer, key, target| writer.save(key, target, draft))
     }
 
@@ -129,7 +129,7 @@ impl ByteContainer {
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     pub fn restore(&self, id: impl AsRef<[u8]>, value: &[u8], times: Times) -> Result<Version> {
-        let draft = Draft { value: valid_value(value)?, times: Some(times) };
+        let draft = Draft { value: self.valid_value(value)?, times: Some(times) };
         self.change(id.as_ref(), |writer, key, target| writer.save(key, target, draft))
     }
 
@@ -200,7 +200,7 @@ impl ByteContainer {
         value: &[u8],
         condition: impl Fn(&Writer<'_>, Key<'_>, &Target) -> Result<bool>,
     ) -> Result<Outcome> {
-        let draft = Draft { value: valid_value(value)?, times: None };
+        let draft = Draft { value: self.valid_value(value)?, times: None };
         self.change(id, |writer, key, target| {
             if !condition(writer, key, target)? {
                 return Ok(Attempt::Done(Outcome::Conflict));
@@ -218,7 +218,8 @@ impl ByteContainer {
     /// `change` may be called again if the disk had to be waited for; what it
     /// said last counts. It may load through this handle; a change through it
     /// fails there with [`Reentered`](ErrorKind::Reentered), and one through
-    /// another handle of the same file waits in vain until its deadline.
+    /// another handle of the same file waits in vain until its deadline. Where it forks,
+    /// the child's `update` fails with `Reentered`, too.
     ///
     /// # Errors
     /// As [`ByteContainer::save`], and [`Damaged`](ErrorKind::Damaged) if the
@@ -252,14 +253,16 @@ impl ByteContainer {
                 version: found.version(),
                 times: found.times(),
             });
-            match change(session) {
+            let decided = change(session);
+            writer.assert_own_process()?;
+            match decided {
                 Change::Keep => Ok(Attempt::Done(Updated::Kept)),
                 Change::Remove => Ok(match writer.remove(target)? {
                     Attempt::Done(()) => Attempt::Done(Updated::Removed),
                     Attempt::Sync => Attempt::Sync,
                 }),
                 Change::Save(value) => {
-                    let draft = Draft { value: valid_value(&value)?, times: None };
+                    let draft = Draft { value: self.valid_value(&value)?, times: None };
                     Ok(match writer.save(key, target, draft)? {
                         Attempt::Done(version) => Attempt::Done(Updated::Saved(version)),
                         Attempt::Sync => Attempt::Sync,
@@ -317,9 +320,9 @@ impl ByteContainer {
             writer.touch(target, deadline_ms.map_or(0, |deadline_ms| deadline_ms.max(1))),
         )
     }
-}
 
-fn valid_value(value: &[u8]) -> Result<&[u8]> {
-    let (len, max) = (value.len() as u64, VALUE_LEN_MAX as u64);
-    if len > max { Err(ErrorKind::TooLarge { len, max }.into()) } else { Ok(value) }
+    fn valid_value<'a>(&self, value: &'a [u8]) -> Result<&'a [u8]> {
+        let (len, max) = (value.len() as u64, VALUE_LEN_MAX as u64);
+        if len > max { Err(self.refused(ErrorKind::TooLarge { len, max })) } else { Ok(value) }
+    }
 }

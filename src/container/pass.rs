@@ -12,8 +12,6 @@
 //! in a generation has its bit set in that generation. What a power cut took in part
 //! is withheld until the next one.
 
-use std::ops::ControlFlow;
-
 use super::index::reading;
 use super::lists::EMPTY;
 use super::rules::{Rule, holds};
@@ -32,7 +30,7 @@ use crate::format::{BLOCK_SIZE, LINE_SIZE, Line, place};
 /// Lines of the index or heads of blocks that one save looks at.
 const LINES_PER_SAVE: u32 = 8;
 /// Lines or heads after which it is written down how far the pass has come.
-const STRIDE: u32 = 16;
+const STRIDE: u64 = 16;
 /// Lines read at once.
 const CHUNK: u32 = 64;
 /// Growth since the last pass, in blocks, before leaks are suspected.
@@ -47,47 +45,46 @@ impl Writer<'_> {
     /// Goes on with the pass by about `lines` lines. How far it has come is written
     /// down after every few: a process that is soon killed brings it forward, too.
     pub(crate) fn advance_pass(&mut self, lines: u32) -> Result<()> {
-        let mut left = lines;
+        let mut left = u64::from(lines);
         // While a sync is in doubt entries cannot be trimmed.
         while left > 0 && self.pass.stage != Stage::Done && !self.control.suspect {
-            let stride = left.min(STRIDE);
-            if self.advance_by(stride.into())?.is_break() {
-                break;
-            }
-            left -= stride;
+            let Some(done) = self.advance_by(left.min(STRIDE))? else { break };
+            left = left.saturating_sub(done);
         }
         Ok(())
     }
 
-    /// Goes on with the pass by a few lines; breaks off where it cannot go on now.
-    fn advance_by(&mut self, lines: u64) -> Result<ControlFlow<()>> {
-        let mut left = lines;
-        let mut flow = ControlFlow::Continue(());
+    /// Goes on with the pass by a few lines, and says how many; `None` where it cannot
+    /// go on now.
+    fn advance_by(&mut self, lines: u64) -> Result<Option<u64>> {
         let mut pass = self.pass;
-        let begun = pass;
-        while left > 0 && pass.stage != Stage::Done && flow.is_continue() {
-            let done = match pass.stage {
+        let mut done = 0;
+        let mut goes_on = true;
+        while goes_on && done < lines && pass.stage != Stage::Done {
+            let reads_records = pass.stage == Stage::Index;
+            let more = match pass.stage {
                 Stage::Tables => self.mark_table(&mut pass),
-                Stage::Index => self.mark_lines(&mut pass, left.min(CHUNK.into()) as u32),
+                Stage::Index => self.mark_lines(&mut pass, (lines - done) as u32),
                 Stage::Blocks => self.complete_block(&mut pass),
                 Stage::Done => break,
             };
-            match done {
-                Ok(Some(done)) => left = left.saturating_sub(done),
-                Ok(None) => flow = ControlFlow::Break(()),
+            match more {
+                Ok(Some(more)) => done += more,
+                Ok(None) => goes_on = false,
                 // What a damaged part of the index names nobody can tell, so the
                 // pass stays where it is and nothing is called free: saves go on
                 // in new blocks.
-                Err(error) if matches!(error.kind(), ErrorKind::Damaged(_)) => {
-                    flow = ControlFlow::Break(());
-                }
+                Err(error) if matches!(error.kind(), ErrorKind::Damaged(_)) => goes_on = false,
                 Err(error) => return Err(error),
             }
+            if reads_records {
+                break;
+            }
         }
-        if pass != begun {
+        if pass != self.pass {
             self.set_pass(pass)?;
         }
-        Ok(flow)
+        Ok(goes_on.then_some(done))
     }
 
     /// Marks one block of the segment table.
@@ -118,7 +115,7 @@ impl Writer<'_> {
         if first == 0 && holds(Rule::PassMarksSegments) {
             self.mark_whole((segment / BLOCK_SIZE) as u32, Use::Segment, number)?;
         }
-        let count = count.min(ENTRIES - first).min(CHUNK);
+        let count = self.up_to_large(number, first, count.min(ENTRIES - first).min(CHUNK))?;
         // What a cut took is dropped from the entries for good: only then can the next
         // recovery tell it from damage.
         let drops = holds(Rule::PassDropsWhatACutTook);
@@ -134,6 +131,15 @@ impl Writer<'_> {
             self.recount(number)?;
         }
         Ok(Some(count.into()))
+    }
+
+    /// So many of these lines that only the last one may name a large value, which takes
+    /// long to read.
+    fn up_to_large(&self, number: u32, first: u32, count: u32) -> Result<u32> {
+        let sessions = self.sessions_in(number, first, count)?;
+        let large = sessions.iter().find(|(_, entry)| entry.large);
+        let start = self.segment(number)? + entry_offset(first);
+        Ok(large.map_or(count, |(offset, _)| ((offset - start) / LINE_SIZE as u64) as u32 + 1))
     }
 
     /// The sessions at home in these lines of a segment, with their offsets.

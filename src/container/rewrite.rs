@@ -14,20 +14,22 @@ use super::index::reading;
 use super::open_file::OpenFile;
 use super::rules::{Rule, holds};
 use super::sync::Turn;
+use super::trim::page_end;
 use super::writer::{Locked, Writer};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::control::Control;
 use crate::format::entry::Entry;
 use crate::format::segment::{ENTRIES, entry_offset};
 use crate::format::tables::TABLE_BLOCK_LEN;
 use crate::format::word::Word;
 use crate::format::{BLOCK_COUNT_MAX, BLOCK_SIZE, LINE_SIZE, PAGE_SIZE, place};
+use crate::storage::is_medium_error;
 
-/// What is rewritten in one hold of the lock: so little that a process that is soon
-/// killed has brought it forward.
+/// What is rewritten in one hold of the lock, but one session's versions at least: so
+/// little that a process that lives to save a session brings it forward.
 const HEADS_PER_HOLD: u32 = 16;
-const LINES_PER_HOLD: u32 = 64;
 const RECORDS_PER_HOLD: u32 = 8;
+const BYTES_PER_HOLD: u64 = 1 << 16;
 /// `Control::rewritten` counts the lines of the index from here on: there are never
 /// so many blocks.
 const FIRST_LINE: u32 = BLOCK_COUNT_MAX as u32;
@@ -60,17 +62,19 @@ impl Writer<'_> {
         // A segment that cannot be found is damage already; it must not keep the
         // others from being written.
         let Some(segment) = self.segment_if_sound(number)? else { return Ok(ENTRIES) };
-        let mut end = ENTRIES.min(first + LINES_PER_HOLD);
-        let mut records = 0;
-        for (offset, entry) in self.sessions_in(number, first, end - first)? {
+        // Of one page: a page that cannot be read takes no others' entries with it.
+        let mut end = ENTRIES.min(page_end(first));
+        let (mut records, mut bytes) = (0, 0);
+        let sessions = unless_lost(|| self.sessions_in(number, first, end - first))?;
+        for (offset, entry) in sessions.unwrap_or_default() {
             let pending = !self.control.is_durable(entry.epoch);
             if !pending || !holds(Rule::PendingRecordsRewritten) {
                 continue;
             }
-            self.rewrite_record(entry.cur, &entry)?;
-            self.rewrite_record(entry.mid, &entry)?;
+            bytes += self.rewrite_record(entry.cur, &entry)?;
+            bytes += self.rewrite_record(entry.mid, &entry)?;
             records += 1;
-            if records == RECORDS_PER_HOLD {
+            if records == RECORDS_PER_HOLD || bytes >= BYTES_PER_HOLD {
                 end = ((offset - segment - entry_offset(0)) / LINE_SIZE as u64) as u32 + 1;
                 break;
             }
@@ -81,17 +85,17 @@ impl Writer<'_> {
         Ok(end)
     }
 
-    fn rewrite_record(&self, word: Word, entry: &Entry) -> Result<()> {
-        let (Some(offset), Some(readable)) =
-            (word.offset(), self.file.records.readable(word, entry.tag)?)
-        else {
-            return Ok(());
+    /// Says how many bytes it wrote.
+    fn rewrite_record(&self, word: Word, entry: &Entry) -> Result<u64> {
+        let readable = unless_lost(|| self.file.records.readable(word, entry.tag))?.flatten();
+        let (Some(offset), Some(readable)) = (word.offset(), readable) else {
+            return Ok(0);
         };
         self.rewrite_bytes(offset, readable.len as u64)?;
-        for piece in readable.pieces {
+        for piece in &readable.pieces {
             self.rewrite_bytes(u64::from(piece.block) * BLOCK_SIZE, BLOCK_SIZE)?;
         }
-        Ok(())
+        Ok(readable.len as u64 + readable.pieces.len() as u64 * BLOCK_SIZE)
     }
 
     /// The first line of each block of a range.
@@ -122,12 +126,29 @@ impl Writer<'_> {
             // By system call, never through a map: these are the very bytes that
             // the page cache has.
             let source = &self.file.records.index.source;
-            let found = source.read_file(bytes, offset + done).map_err(reading)?;
+            let read = || source.read_file(bytes, offset + done).map_err(reading);
+            let found = unless_lost(read)?.unwrap_or(0);
             let bytes = bytes.get(..found).unwrap_or(&[]);
             self.write(bytes, offset + done)?;
             done += part as u64;
         }
         Ok(())
+    }
+}
+
+/// `None` if the medium cannot give back what is to be read: that is in no cache, so
+/// there is nothing to write again, and it must not keep all else from being written.
+fn unless_lost<T>(mut read: impl FnMut() -> Result<T>) -> Result<Option<T>> {
+    let lost = |error: &Error| match error.kind() {
+        ErrorKind::Io { source, .. } => is_medium_error(source),
+        _ => false,
+    };
+    let first = read();
+    // Once more: it may have been a passing fault.
+    let last = if first.as_ref().is_err_and(lost) { read() } else { first };
+    match last {
+        Err(error) if lost(&error) => Ok(None),
+        other => other.map(Some),
     }
 }
 

@@ -95,6 +95,7 @@ rules! {
     PassMarksPieces, 8, "The pass marks the blocks of large values.";
     PassMarksOlderVersions, 8, "The pass marks what `mid` and `old` name, too.";
     RemainsWithheld, 14, "What a cut took in part is not written to in the generation.";
+    WithheldFirst, 14, "Space is withheld before an entry lets go of what a cut took.";
     PassBeginsAfresh, 22, "The pass begins each bitmap with no bit set.";
     PassDropsWhatACutTook, 14, "The pass drops from the entries what a cut took.";
     SettledOnlyAfterPass, 14, "An epoch is settled only when the pass was done.";

@@ -194,6 +194,9 @@ impl Writer<'_> {
         if let Some(before) = before.filter(|_| !holds(Rule::BitClearedAfterwards)) {
             self.release_dropped(&before, Some(&entry))?;
         }
+        if let Some(before) = &before {
+            self.withhold_lost(before, Some(&entry))?;
+        }
         self.put(lines, &Slot::Session(entry))?;
         if !holds(Rule::BitSetBeforeNamed) {
             self.mark_entry(&entry)?;
@@ -349,7 +352,10 @@ impl Writer<'_> {
         let mut offset = u64::from(block) * BLOCK_SIZE + LINE_SIZE as u64;
         let (first, rest) = part.split_at(part.len().min(PAGE_SIZE as usize - LINE_SIZE));
         for page in std::iter::once(first).chain(rest.chunks(PAGE_SIZE as usize)) {
-            self.write(page, offset)?;
+            if let Err(error) = self.write(page, offset) {
+                self.give_back_block(block)?;
+                return Err(error);
+            }
             offset += page.len() as u64;
         }
         Ok(Attempt::Done(Piece { block, check: self.seal().of_record(part) }))

@@ -25,6 +25,8 @@ pub(crate) struct Trimmed {
     pub(crate) sync_would_free_much: bool,
     /// An entry could not be written, for want of room in its mirror.
     pub(crate) left_out: bool,
+    /// There is a large value among what was looked at: most of its bytes are not counted.
+    pub(crate) large: bool,
     /// Lines looked at.
     pub(crate) lines: u32,
     /// Bytes of all extents named in them afterwards.
@@ -125,6 +127,9 @@ impl Writer<'_> {
                 }
             }
         }
+        for change in &batch.changes {
+            self.withhold_lost(&change.before, change.after.as_ref())?;
+        }
         self.write_batch(&batch)?;
         for change in &batch.changes {
             self.settle(change, trimmed)?;
@@ -142,6 +147,7 @@ impl Writer<'_> {
         let size = entry.class.map_or(0, |class| self.file.records.classes.size(class) as u64);
         trimmed.live_bytes += size;
         trimmed.named_bytes += size;
+        trimmed.large |= entry.large;
         let superseded = u64::from(entry.old != entry.cur && !entry.old.is_nothing())
             + u64::from(!entry.mid.is_nothing());
         if self.homes(entry.tag).0 != number {
@@ -217,6 +223,7 @@ impl Writer<'_> {
             trimmed.left_out = true;
             return Ok(());
         };
+        self.withhold_lost(&change.before, change.after.as_ref())?;
         let slot = self.slot_after(change);
         self.put(&lines, &slot)?;
         self.settle(change, trimmed)
@@ -229,6 +236,6 @@ fn page_start(entry: u32) -> u32 {
 }
 
 /// The entry after the last one in the page of this one.
-fn page_end(entry: u32) -> u32 {
+pub(super) fn page_end(entry: u32) -> u32 {
     ((entry + HEAD_LINES as u32) / LINES_PER_PAGE + 1) * LINES_PER_PAGE - HEAD_LINES as u32
 }

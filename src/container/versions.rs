@@ -145,6 +145,24 @@ impl Writer<'_> {
         Ok(Entry { cur, mid: read(entry.mid)?, old, ..*entry })
     }
 
+    /// Withholds the space of what `before`, as it is on the disk, names and cannot be
+    /// read, and `after` does not name any more. Before the entry is written: after a
+    /// kill in between nobody would know of it.
+    pub(crate) fn withhold_lost(&mut self, before: &Entry, after: Option<&Entry>) -> Result<()> {
+        if self.is_owned(before) || !holds(Rule::WithheldFirst) {
+            return Ok(());
+        }
+        let kept = after.map_or([Word::NOTHING; 3], Entry::words);
+        for word in before.words().into_iter().filter(|word| !kept.contains(word)) {
+            let lost =
+                word.offset().is_some() && self.file.records.readable(word, before.tag)?.is_none();
+            if lost {
+                self.withhold(word)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Releases what `before`, as it was on the disk, names and `after` does not.
     pub(crate) fn release_dropped(&mut self, before: &Entry, after: Option<&Entry>) -> Result<()> {
         let kept = after.map_or([Word::NOTHING; 3], Entry::words);
@@ -162,7 +180,7 @@ impl Writer<'_> {
                 // Its extent may be another's by now, or it may list blocks.
                 match self.file.records.readable(word, before.tag)? {
                     Some(readable) => self.release_record(word, &readable.pieces)?,
-                    None if doubtful => self.withhold(word)?,
+                    None if doubtful && !holds(Rule::WithheldFirst) => self.withhold(word)?,
                     None => {}
                 }
             } else {

@@ -75,8 +75,9 @@ pub(crate) struct Writer<'a> {
     pub(crate) answer_epoch: u64,
     /// Entries have changed since the lock was taken.
     pub(crate) entries_changed: bool,
-    busy: Option<Busy>,
-    busy_line_used: bool,
+    /// The change of two lines that a dead process had begun.
+    pub(super) busy: Option<Busy>,
+    pub(super) busy_line_used: bool,
     views_line: Line,
     held: Held<'a>,
 }
@@ -91,6 +92,10 @@ struct Held<'a> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.file.owner.store(0, Ordering::Relaxed);
+        if !self.file.is_own_process() {
+            // A child that was forked under the lock: it is the parent's.
+            return;
+        }
         // If this fails, closing the file releases the lock; nothing else can.
         let _ = self.file.storage().unlock(LockName::Writer);
     }
@@ -180,6 +185,11 @@ impl OpenFile {
             };
             ErrorKind::Busy { holder, waited_ms }.into()
         })
+    }
+
+    /// Whether this is the process that opened the file, and not a child of it.
+    pub(crate) fn is_own_process(&self) -> bool {
+        self.storage().process_id() == self.process_id || !holds(Rule::ForkOpensAnew)
     }
 
     /// The handle's memory, without the lock: for what needs no other process.
@@ -320,37 +330,6 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Redoes a change of two lines that was begun: copies the line that counts
-    /// to its mirror, if it holds that id at all (else the first of the two
-    /// writes was never done). Lines that are not where the index would have
-    /// them are left alone.
-    fn redo(&mut self, busy: Busy) -> Result<()> {
-        use crate::format::entry::Slot;
-        if self.may_mirror(&busy)? {
-            let line = self.line(busy.from)?;
-            let slot = Slot::decode(&line, busy.from, self.seal());
-            if let Some(slot @ (Slot::Session(_) | Slot::Vacated { .. })) = slot
-                && slot.tag() == Some(busy.tag)
-            {
-                self.write(&slot.encode(busy.to, self.seal()), busy.to)?;
-            }
-        }
-        self.set_busy(None)
-    }
-
-    /// Whether the two lines are in the segments that a split of this moment
-    /// keeps in step for this tag.
-    fn may_mirror(&self, busy: &Busy) -> Result<bool> {
-        let (from, to) = self.homes(busy.tag);
-        let Some(to) = to else { return Ok(false) };
-        let in_segment = |offset: u64, number: u32| -> Result<bool> {
-            let segment = self.segment(number)?;
-            let first = segment + crate::format::segment::entry_offset(0);
-            Ok((first..segment + BLOCK_SIZE).contains(&offset))
-        };
-        Ok(in_segment(busy.from, from)? && in_segment(busy.to, to)?)
-    }
-
     /// Offset of the segment with this number; `None` if the way to it is damaged.
     pub(crate) fn segment_if_sound(&self, number: u32) -> Result<Option<u64>> {
         match self.segment(number) {
@@ -360,22 +339,10 @@ impl<'a> Writer<'a> {
         }
     }
 
-    pub(crate) fn set_busy(&mut self, busy: Option<Busy>) -> Result<()> {
-        let line = busy.map_or(NEVER, |busy| busy.encode(place::BUSY, self.seal()));
-        self.busy_line_used = true;
-        self.write(&line, place::BUSY)?;
-        self.busy_line_used = busy.is_some();
-        self.busy = None;
-        Ok(())
-    }
-
-    /// Forgets a change of two lines that was begun: recovery has made one of
-    /// the lines meaningless.
-    pub(crate) fn forget_busy(&mut self) -> Result<()> {
-        if self.busy_line_used {
-            self.set_busy(None)?;
-        }
-        Ok(())
+    /// Fails in a child that was forked while the lock was held: it has a copy of this
+    /// writer, but not the lock.
+    pub(crate) fn assert_own_process(&self) -> Result<()> {
+        if self.file.is_own_process() { Ok(()) } else { Err(ErrorKind::Reentered.into()) }
     }
 
     pub(crate) fn local(&mut self) -> &mut Local {

@@ -162,3 +162,18 @@ fn what_could_never_be_loaded_again_is_refused() {
     }
     assert_eq!(container.load::<serde_json::Value>("id").unwrap().unwrap().value, nested(127));
 }
+
+#[test]
+fn each_float_comes_back_as_it_was() {
+    let (_dir, container) = container();
+    let mut bits = 1_u64;
+    for _ in 0..20_000 {
+        bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let float = f64::from_bits(bits);
+        if float.is_finite() {
+            container.save("id", &float).unwrap();
+            let found = container.load::<f64>("id").unwrap().unwrap().value;
+            assert_eq!(found.to_bits(), float.to_bits(), "{float:?}");
+        }
+    }
+}

@@ -187,6 +187,40 @@ pub(crate) fn fork_while_locked() {
     assert!(!container.contains("child").unwrap());
 }
 
+/// The child of a fork within an update went on with it: without the lock.
+#[test]
+fn a_child_forked_in_an_update_does_not_go_on_with_it() {
+    let fixture = Fixture::file();
+    drop(fixture.create(quick()));
+    role::finish(start("fork in update", &fixture, ""));
+    let container = fixture.open(quick());
+    assert_eq!(value(&container, "visitor"), b"parent");
+    assert_eq!(value(&container, "child"), b"later");
+}
+
+/// Role: forks in an update, from which both return.
+pub(crate) fn fork_in_update() {
+    let container = ByteContainer::open(&role::arguments()[0], quick()).unwrap();
+    let mut child = -1;
+    let updated = container.update("visitor", |_| {
+        // SAFETY: as in `fork_child`.
+        child = unsafe { libc::fork() };
+        if child == 0 {
+            thread::sleep(Duration::from_millis(50));
+        }
+        Change::Save(if child == 0 { b"child".to_vec() } else { b"parent".to_vec() })
+    });
+    if child == 0 {
+        let refused = matches!(refusal(updated), ErrorKind::Reentered);
+        let saved = container.save("child", b"later").is_ok();
+        // SAFETY: as in `fork_child`.
+        unsafe { libc::_exit(i32::from(!(refused && saved))) }
+    }
+    updated.unwrap();
+    container.save("parent", b"went on").unwrap();
+    wait_for(child);
+}
+
 /// A worker that only read kept the locks of a server that was killed: they belong to
 /// the open file description, which the two had in common, and the worker's map.
 #[test]

@@ -25,6 +25,7 @@ fn play() {
         "count" => processes::count(),
         "hold" => processes::hold(),
         "fork" => processes::fork(),
+        "fork in update" => processes::fork_in_update(),
         "fork while locked" => processes::fork_while_locked(),
         "die before a reader" => processes::die_before_a_reader(),
         "save until killed" => kills::save_until_killed(),

@@ -503,6 +503,7 @@ pub(crate) const ALL: &[(&str, Script)] = &[
     ("died_superseding", edges::died_superseding),
     ("a_damaged_session_is_saved_over", rot::a_damaged_session_is_saved_over),
     ("the_same_end_comes_again", rot::the_same_end_comes_again),
+    ("the_same_end_comes_again_after_a_kill", rot::the_same_end_comes_again_after_a_kill),
     ("removed_twice", edges::removed_twice),
     ("large_values_come_and_go", edges::large_values_come_and_go),
     ("killed_with_extents_taken", edges::killed_with_extents_taken),

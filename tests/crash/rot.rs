@@ -79,36 +79,101 @@ pub(crate) fn a_damaged_session_is_saved_over(scenes: &Scenes<'_>) -> Play {
 /// a later version that ends alike; and then the power is cut once more. Each cut
 /// decides about the index, the beginning of that record, and all else.
 pub(crate) fn the_same_end_comes_again(scenes: &Scenes<'_>) -> Play {
-    let value = |first: u8| [&[first; 64][..], &[7; 900]].concat();
-    for (first, second) in (0..64_usize).map(|number| (number / 8, number % 8)) {
-        let disk = SimulatedDisk::new(1);
-        let maker = ByteContainer::create_on(Box::new(disk.open(disk.spawn())), options());
-        maker.unwrap().save("session", &value(0)).unwrap();
-        visit(&disk).sync().unwrap();
-        visit(&disk).save("session", &value(1)).unwrap();
-        let image = disk.bytes();
-        let begin = image.windows(64).position(|window| window == [1; 64]).unwrap() / 64;
-        let cut = |bits: usize| {
-            disk.power_cut_with(&mut |line, images| {
-                let group = match line as usize {
-                    line if line < RECORDS => 0,
-                    line if (begin..begin + 2).contains(&line) => 1,
-                    _ => 2,
-                };
-                if bits >> group & 1 == 1 { images - 1 } else { 0 }
-            });
-        };
-        cut(first);
-        let read = || visit(&disk).load("session").unwrap().map(|session| session.value);
-        let told = read();
-        for number in 0..300 {
-            visit(&disk).touch(format!("nobody {number}"), None).unwrap();
-        }
-        for number in 0..8 {
-            visit(&disk).save(format!("other {number}"), &value(2)).unwrap();
-        }
-        cut(second);
-        assert!(read() == told, "cut {first:b}, then {second:b}: another version came back");
+    for (first, second) in (0..64).map(|number| (number / 8, number % 8)) {
+        let told = cut_twice(first, second, &|_| {});
+        assert!(told.is_fine(), "cut {first:b}, then {second:b}: {told:?}");
     }
     scenes.crowd(30)
+}
+
+/// The same where somebody is killed between the cuts: while they let go of what the
+/// first one took.
+pub(crate) fn the_same_end_comes_again_after_a_kill(scenes: &Scenes<'_>) -> Play {
+    type Deed = fn(&ByteContainer);
+    let deeds: [Deed; 3] = [
+        |container| drop(container.save("session", &value(3))),
+        |container| drop(container.remove("session")),
+        |container| {
+            for number in 0..300 {
+                if container.touch(format!("nobody {number}"), None).is_err() {
+                    return;
+                }
+            }
+        },
+    ];
+    let mut kills = 0;
+    for (deed, call) in deeds.into_iter().flat_map(|deed| (0..60).map(move |call| (deed, call))) {
+        for (first, second) in [(1, 4), (3, 4), (3, 6)] {
+            let told = cut_twice(first, second, &|disk| {
+                visit(disk).touch("nobody", None).unwrap();
+                let process = disk.spawn();
+                disk.kill_at(process, call);
+                let storage = Box::new(disk.open(process));
+                if let Ok(container) = ByteContainer::open_on(storage, options()) {
+                    deed(&container);
+                }
+                disk.clear_script();
+                disk.kill(process);
+            });
+            assert!(told.is_fine(), "killed at {call}, cut {first:b}, then {second:b}: {told:?}");
+            kills += 1;
+        }
+    }
+    let play = scenes.crowd(31);
+    play.kills.set(kills);
+    play
+}
+
+/// Two values that end alike begin so.
+fn value(first: u8) -> Vec<u8> {
+    [&[first; 64][..], &[7; 900]].concat()
+}
+
+/// First bytes of what was read after the first cut, after what was done then, and after
+/// the second cut.
+#[derive(Debug)]
+struct Told([Option<u8>; 3]);
+
+impl Told {
+    fn is_fine(&self) -> bool {
+        let [before, meanwhile, after] = self.0;
+        after == before || after == meanwhile
+    }
+}
+
+/// A session is saved, synced, saved again, and the power is cut, so that of the index,
+/// the first lines of the record and the rest these are new whose bits are set. Then
+/// `meanwhile` is done, the pass comes to its end, others save what ends alike, and the
+/// power is cut again.
+fn cut_twice(first: usize, second: usize, meanwhile: &dyn Fn(&SimulatedDisk)) -> Told {
+    let disk = SimulatedDisk::new(1);
+    let maker = ByteContainer::create_on(Box::new(disk.open(disk.spawn())), options());
+    maker.unwrap().save("session", &value(0)).unwrap();
+    visit(&disk).sync().unwrap();
+    visit(&disk).save("session", &value(1)).unwrap();
+    let image = disk.bytes();
+    let begin = image.windows(64).position(|window| window == [1; 64]).unwrap() / 64;
+    let cut = |bits: usize| {
+        disk.power_cut_with(&mut |line, images| {
+            let group = match line as usize {
+                line if line < RECORDS => 0,
+                line if (begin..begin + 2).contains(&line) => 1,
+                _ => 2,
+            };
+            if bits >> group & 1 == 1 { images - 1 } else { 0 }
+        });
+    };
+    let read = || visit(&disk).load("session").unwrap().map(|session| session.value[0]);
+    cut(first);
+    let before = read();
+    meanwhile(&disk);
+    let then = read();
+    for number in 0..300 {
+        visit(&disk).touch(format!("nobody {number}"), None).unwrap();
+    }
+    for number in 0..8 {
+        visit(&disk).save(format!("other {number}"), &value(2)).unwrap();
+    }
+    cut(second);
+    Told([before, then, read()])
 }

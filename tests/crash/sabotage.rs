@@ -84,6 +84,7 @@ const FOUND: &[(Rule, Hunt)] = &[
     (Rule::PassMarksPieces, Serial(13)),
     (Rule::PassMarksOlderVersions, Mixed(3)),
     (Rule::RemainsWithheld, Played("the_same_end_comes_again")),
+    (Rule::WithheldFirst, Played("the_same_end_comes_again_after_a_kill")),
     (Rule::PassBeginsAfresh, Played("back_after_vacating")),
     (Rule::PassDropsWhatACutTook, Played("cut_again_after_recovery")),
     (Rule::SettledOnlyAfterPass, Played("cut_again_after_recovery")),
