@@ -284,7 +284,6 @@ const SEEN_BY_SHORT: &[(Rule, usize)] = &[
     (Rule::BitSetBeforeNamed, 1),
     (Rule::OwnExtentOnlyOfDurable, 2),
     (Rule::OldBitmapsGiveNothing, 1),
-    (Rule::PartialBitmapsGiveNothing, 2),
     (Rule::ListMembersChecked, 1),
     (Rule::RecoveryBeginsGeneration, 1),
     (Rule::PassMarksSegments, 1),
