@@ -10,18 +10,17 @@
 //! a block of the class with room, an empty block, an extent that a trim frees,
 //! a new block at the end of the file.
 
-use super::index::reading;
 use super::lists::EMPTY;
 use super::rules::{Rule, holds};
 use super::trim::Trimmed;
-use super::writer::{Attempt, Writer, failed};
-use crate::error::{Error, ErrorKind, Result};
+use super::writer::{Attempt, Writer};
+use crate::error::Result;
 use crate::format::block::{BlockHead, Use};
 use crate::format::class::Class;
 use crate::format::control::Stage;
 use crate::format::record::Piece;
 use crate::format::word::Word;
-use crate::format::{BLOCK_COUNT_MAX, BLOCK_SIZE, LINE_SIZE, NEVER};
+use crate::format::BLOCK_SIZE;
 use crate::storage::Fill;
 
 /// Spare extents a handle keeps, in all and of one class.
@@ -38,17 +37,11 @@ const TRIM_LINES: u32 = 256;
 /// Blocks up to which a file may grow without a sync that would let superseded
 /// versions go: a small container is not worth waiting for the disk.
 const FREE_GROWTH_BLOCKS: u32 = 128;
-/// Attempts before a full disk is called full: each begins after a sync, which
-/// lets superseded versions go and begins a new generation.
-const FULL_ATTEMPTS: u32 = 4;
 /// Segments of an index that a pass may be run over for a single save: some
 /// milliseconds.
 const PASS_SEGMENTS_AT_ONCE: u32 = 8;
 /// Blocks that a file may grow by before a pass that is not done is run to its end.
 const PASS_BLOCKS_MIN: u32 = 16;
-/// Lines that the pass looks at for each block that is added before it is done,
-/// so that a file does not grow much meanwhile.
-const PASS_LINES_PER_BLOCK: u32 = 1024;
 
 /// Extents that this handle has freed and keeps for its next saves: their bits
 /// stay set, so nobody else is given them, and no block head is touched. They
@@ -203,7 +196,7 @@ impl Writer<'_> {
 
     /// An empty block that may be used so, off its list, its head not yet
     /// rewritten for the use.
-    fn empty_block(&mut self, usage: Use) -> Result<Option<u32>> {
+    pub(super) fn empty_block(&mut self, usage: Use) -> Result<Option<u32>> {
         let mut block = self.lists()?.get(EMPTY);
         for _ in 0..EMPTY_LOOKS {
             if block == 0 {
@@ -255,99 +248,6 @@ impl Writer<'_> {
         // As a block used as a whole it is on no list, whatever its class.
         let whole = BlockHead { usage: Use::Large, ..taken };
         self.update_block(block, before, whole)
-    }
-
-    /// The last block, if whoever added it was killed before it had a head. Where the pass
-    /// is done, no block that is named has none.
-    fn abandoned_block(&self) -> Result<Option<u32>> {
-        let block = self.blocks.saturating_sub(1);
-        if block == 0 || self.pass.stage != Stage::Done {
-            return Ok(None);
-        }
-        let headless = self.line(u64::from(block) * BLOCK_SIZE)? == NEVER;
-        Ok(headless.then_some(block))
-    }
-
-    /// A block added at the end of the file.
-    fn new_block(&mut self, usage: Use, fill: Fill) -> Result<Attempt<u32>> {
-        if let Some(block) = self.abandoned_block()? {
-            self.take_new(block, usage)?;
-            return Ok(Attempt::Done(block));
-        }
-        let block = self.blocks;
-        let from = u64::from(block) * BLOCK_SIZE;
-        // What is left of a block where the file was cut short may still be named:
-        // it is made whole again and not given out.
-        let remains = self.file.records.index.source.line(from).ok().flatten();
-        if remains.is_some_and(|line| line != NEVER) {
-            let len = self.file.records.index.source.status().map_err(reading)?.len;
-            self.file
-                .storage()
-                .extend(len.next_multiple_of(LINE_SIZE as u64), from + BLOCK_SIZE, Fill::Zeros)
-                .map_err(|source| failed("grow the file", source))?;
-            self.blocks = block + 1;
-            return self.new_block(usage, fill);
-        }
-        let grown = if u64::from(block) < BLOCK_COUNT_MAX {
-            self.file.storage().extend(from, from + BLOCK_SIZE, fill)
-        } else {
-            Err(std::io::ErrorKind::FileTooLarge.into())
-        };
-        match grown.map_err(|source| failed("grow the file", source)) {
-            Ok(()) => {}
-            Err(full) if matches!(full.kind(), ErrorKind::Full(_)) => {
-                return self.without_growth(usage, full);
-            }
-            Err(error) => return Err(error),
-        }
-        self.blocks = block + 1;
-        // Let the reader's bound follow.
-        self.file.records.index.source.status().map_err(reading)?;
-        self.take_new(block, usage)?;
-        if self.pass.stage != Stage::Done {
-            self.advance_pass(PASS_LINES_PER_BLOCK)?;
-        }
-        Ok(Attempt::Done(block))
-    }
-
-    /// The head first: the pass must not take the block for an empty one.
-    fn take_new(&self, block: u32, usage: Use) -> Result<()> {
-        let mut head = BlockHead::taken(self.control.generation, usage);
-        head.bitmap.set(0);
-        self.write_head(block, &BlockHead { usage: Use::Large, ..head })
-    }
-
-    /// The file cannot grow: finds out all that is free, syncs so that
-    /// superseded versions may go, begins a new generation so that leaked bits
-    /// are found; and only then gives up.
-    fn without_growth(&mut self, usage: Use, full: Error) -> Result<Attempt<u32>> {
-        if self.pass.stage != Stage::Done {
-            self.advance_pass(u32::MAX)?;
-            if let Some(block) = self.empty_block(usage)? {
-                return Ok(Attempt::Done(block));
-            }
-        }
-        self.trim(u32::MAX)?;
-        if let Some(block) = self.empty_block(usage)? {
-            return Ok(Attempt::Done(block));
-        }
-        if self.attempt >= FULL_ATTEMPTS {
-            return Err(full);
-        }
-        if let Use::Extents(class) = usage
-            && self.lists()?.get(usize::from(class.code())) != 0
-        {
-            // The pass or the trim has found room in a block of the class; a new
-            // generation would only hide it again.
-            return Ok(Attempt::Sync);
-        }
-        if self.lists()?.get(EMPTY) != 0 {
-            // Blocks that may be used once it is durable that they are empty, which a
-            // new generation would only put off.
-            return Ok(Attempt::Sync);
-        }
-        self.want_generation()?;
-        Ok(Attempt::Sync)
     }
 
     /// A whole block, with its bit set: for a segment, a part of the table, or a

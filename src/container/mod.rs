@@ -51,6 +51,7 @@ mod chain;
 mod check;
 mod claims;
 mod create;
+mod extend;
 mod growth;
 mod handle;
 mod index;

@@ -1,0 +1,121 @@
+//! Adding blocks at the end of the file, and what is done where it cannot grow.
+//!
+//! The space first, then the head; only a block with a head is ever named. A kill in
+//! between leaves a block of zeros, which is taken before another is added.
+
+use super::index::reading;
+use super::lists::EMPTY;
+use super::writer::{Attempt, Writer, failed};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::block::{BlockHead, Use};
+use crate::format::control::Stage;
+use crate::format::{BLOCK_COUNT_MAX, BLOCK_SIZE, LINE_SIZE, NEVER};
+use crate::storage::Fill;
+
+/// Attempts before a full disk is called full: each begins after a sync, which
+/// lets superseded versions go and begins a new generation.
+const FULL_ATTEMPTS: u32 = 4;
+/// Lines that the pass looks at for each block that is added before it is done,
+/// so that a file does not grow much meanwhile.
+const PASS_LINES_PER_BLOCK: u32 = 1024;
+
+impl Writer<'_> {
+    /// The last block, if whoever added it was killed before it had a head. Where the pass
+    /// is done, no block that is named has none; and one that lost its head has something
+    /// else in it.
+    fn abandoned_block(&self) -> Result<Option<u32>> {
+        let block = self.blocks.saturating_sub(1);
+        if block == 0 || self.pass.stage != Stage::Done || self.control.suspect {
+            return Ok(None);
+        }
+        let offset = u64::from(block) * BLOCK_SIZE;
+        if self.line(offset)? != NEVER {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; BLOCK_SIZE as usize];
+        let whole = self.file.records.index.source.read(&mut bytes, offset).map_err(reading)?;
+        Ok((whole && bytes.iter().all(|byte| *byte == 0)).then_some(block))
+    }
+
+    /// A block added at the end of the file.
+    pub(super) fn new_block(&mut self, usage: Use, fill: Fill) -> Result<Attempt<u32>> {
+        if let Some(block) = self.abandoned_block()? {
+            self.take_new(block, usage)?;
+            return Ok(Attempt::Done(block));
+        }
+        let block = self.blocks;
+        let from = u64::from(block) * BLOCK_SIZE;
+        // What is left of a block where the file was cut short may still be named:
+        // it is made whole again and not given out.
+        let remains = self.file.records.index.source.line(from).ok().flatten();
+        if remains.is_some_and(|line| line != NEVER) {
+            let len = self.file.records.index.source.status().map_err(reading)?.len;
+            self.file
+                .storage()
+                .extend(len.next_multiple_of(LINE_SIZE as u64), from + BLOCK_SIZE, Fill::Zeros)
+                .map_err(|source| failed("grow the file", source))?;
+            self.blocks = block + 1;
+            return self.new_block(usage, fill);
+        }
+        let grown = if u64::from(block) < BLOCK_COUNT_MAX {
+            self.file.storage().extend(from, from + BLOCK_SIZE, fill)
+        } else {
+            Err(std::io::ErrorKind::FileTooLarge.into())
+        };
+        match grown.map_err(|source| failed("grow the file", source)) {
+            Ok(()) => {}
+            Err(full) if matches!(full.kind(), ErrorKind::Full(_)) => {
+                return self.without_growth(usage, full);
+            }
+            Err(error) => return Err(error),
+        }
+        self.blocks = block + 1;
+        // Let the reader's bound follow.
+        self.file.records.index.source.status().map_err(reading)?;
+        self.take_new(block, usage)?;
+        if self.pass.stage != Stage::Done {
+            self.advance_pass(PASS_LINES_PER_BLOCK)?;
+        }
+        Ok(Attempt::Done(block))
+    }
+
+    /// The head first: the pass must not take the block for an empty one.
+    fn take_new(&self, block: u32, usage: Use) -> Result<()> {
+        let mut head = BlockHead::taken(self.control.generation, usage);
+        head.bitmap.set(0);
+        self.write_head(block, &BlockHead { usage: Use::Large, ..head })
+    }
+
+    /// The file cannot grow: finds out all that is free, syncs so that
+    /// superseded versions may go, begins a new generation so that leaked bits
+    /// are found; and only then gives up.
+    fn without_growth(&mut self, usage: Use, full: Error) -> Result<Attempt<u32>> {
+        if self.pass.stage != Stage::Done {
+            self.advance_pass(u32::MAX)?;
+            if let Some(block) = self.empty_block(usage)? {
+                return Ok(Attempt::Done(block));
+            }
+        }
+        self.trim(u32::MAX)?;
+        if let Some(block) = self.empty_block(usage)? {
+            return Ok(Attempt::Done(block));
+        }
+        if self.attempt >= FULL_ATTEMPTS {
+            return Err(full);
+        }
+        if let Use::Extents(class) = usage
+            && self.lists()?.get(usize::from(class.code())) != 0
+        {
+            // The pass or the trim has found room in a block of the class; a new
+            // generation would only hide it again.
+            return Ok(Attempt::Sync);
+        }
+        if self.lists()?.get(EMPTY) != 0 {
+            // Blocks that may be used once it is durable that they are empty, which a
+            // new generation would only put off.
+            return Ok(Attempt::Sync);
+        }
+        self.want_generation()?;
+        Ok(Attempt::Sync)
+    }
+}
