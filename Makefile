@@ -102,6 +102,7 @@ fuzz-%:
 	@mkdir -p fuzz/corpus/$*
 	env -u MAKEFLAGS cargo +nightly fuzz run -s $(FUZZ_SANITIZER) --no-trace-compares $* \
 	    fuzz/corpus/$* fuzz/seeds/$* -- -max_total_time=$(FUZZ_SECONDS) \
+	    $(if $(filter dump restore,$*),-dict=$(CURDIR)/fuzz/text.dict) \
 	    -len_control=0 -max_len=400 -timeout=60 -rss_limit_mb=2048 -print_final_stats=1 \
 	    2>&1 | awk '/stat::number_of_executed/ { n = $$2 } \
 	    /^SUMMARY:|ERROR:|panicked/ { bad = 1 } { print } \

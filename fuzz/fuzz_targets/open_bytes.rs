@@ -21,19 +21,33 @@ use libfuzzer_sys::fuzz_target;
 #[derive(Arbitrary, Debug)]
 enum Input<'a> {
     Whole(&'a [u8]),
-    Over {
-        /// In lines of 64 bytes, modulo what there is.
-        line: u16,
-        bytes: &'a [u8],
-    },
+    Over { place: Place, bytes: &'a [u8] },
+}
+
+/// Offsets, each modulo what there is.
+#[derive(Arbitrary, Debug)]
+enum Place {
+    Anywhere(u32),
+    Header(u16),
+    ControlPage(u16),
+}
+
+impl Place {
+    fn offset(&self, len: usize) -> usize {
+        match *self {
+            Place::Anywhere(offset) => offset as usize % len,
+            Place::Header(offset) => usize::from(offset) % 512,
+            Place::ControlPage(offset) => 4096 + usize::from(offset) % 4096,
+        }
+    }
 }
 
 fuzz_target!(|input: Input<'_>| {
     match input {
         Input::Whole(bytes) => whole(bytes),
-        Input::Over { line, bytes } => {
+        Input::Over { place, bytes } => {
             let mut image = Image::of(false).bytes;
-            let start = usize::from(line) * 64 % image.len();
+            let start = place.offset(image.len());
             let end = image.len().min(start + bytes.len());
             image[start..end].copy_from_slice(&bytes[..end - start]);
             over(image);

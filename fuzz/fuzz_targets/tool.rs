@@ -77,4 +77,20 @@ pub(crate) fn again(first: &ByteContainer) {
     assert!(done.is_ok(), "{done:?}\n{text}");
     assert_eq!(restored, lines.len() as u64);
     assert_eq!(dump(&second), lines);
+    for item in first.iter() {
+        let (id, session) = item.expect("a sound session");
+        let found = second.load(&id).expect("sound").expect("it was restored");
+        assert!(is_same(&session.value, &found.value), "{session:?}, then {found:?}");
+    }
+}
+
+/// Whether both are the same bytes, or the same JSON written otherwise.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let value = |bytes| serde_json::from_slice::<serde_json::Value>(bytes);
+    match (value(one), value(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        // What is JSON, but nested deeper than a tree may be, loses its spaces.
+        (Err(_), Err(_)) => escape::json_of(one).is_some() || one == other,
+        _ => false,
+    }
 }

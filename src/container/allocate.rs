@@ -15,12 +15,12 @@ use super::rules::{Rule, holds};
 use super::trim::Trimmed;
 use super::writer::{Attempt, Writer};
 use crate::error::Result;
+use crate::format::BLOCK_SIZE;
 use crate::format::block::{BlockHead, Use};
 use crate::format::class::Class;
 use crate::format::control::Stage;
 use crate::format::record::Piece;
 use crate::format::word::Word;
-use crate::format::BLOCK_SIZE;
 use crate::storage::Fill;
 
 /// Spare extents a handle keeps, in all and of one class.
