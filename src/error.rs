@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 pub use damage::{Damage, DamageKind};
 pub use refused::{Newer, NotAContainer, ReadOnly};
 
+/// The number is the same on every system.
+const EIO: i32 = 5;
+
 /// The result of everything that touches a container.
 ///
 /// ```
@@ -161,6 +164,14 @@ impl Error {
 
     pub(crate) fn io(action: &'static str, source: io::Error) -> Self {
         ErrorKind::Io { action, source }.into()
+    }
+
+    /// Whether the medium could not give back what was asked of it.
+    pub(crate) fn is_of_the_medium(&self) -> bool {
+        match &self.kind {
+            ErrorKind::Io { source, .. } => source.raw_os_error() == Some(EIO),
+            _ => false,
+        }
     }
 
     pub(crate) fn damaged(offset: u64, kind: DamageKind) -> Self {

@@ -23,24 +23,26 @@ impl Writer<'_> {
     /// The last block, if whoever added it was killed before it had a head. Where the pass
     /// is done, no block that is named has none; and one that lost its head has something
     /// else in it.
-    fn abandoned_block(&self) -> Result<Option<u32>> {
+    fn abandoned_block(&self) -> Option<u32> {
         let block = self.blocks.saturating_sub(1);
         if block == 0 || self.pass.stage != Stage::Done || self.control.suspect {
-            return Ok(None);
+            return None;
         }
-        let offset = u64::from(block) * BLOCK_SIZE;
-        if self.line(offset)? != NEVER {
-            return Ok(None);
-        }
-        let mut bytes = vec![0; BLOCK_SIZE as usize];
-        let whole = self.file.records.index.source.read(&mut bytes, offset).map_err(reading)?;
-        Ok((whole && bytes.iter().all(|byte| *byte == 0)).then_some(block))
+        // What cannot be read is not taken.
+        let reads_as_zeros = |len: usize| {
+            let mut bytes = vec![0; len];
+            let source = &self.file.records.index.source;
+            let found = source.read_file(&mut bytes, u64::from(block) * BLOCK_SIZE);
+            found.is_ok_and(|found| found == len) && bytes.iter().all(|byte| *byte == 0)
+        };
+        (reads_as_zeros(LINE_SIZE) && reads_as_zeros(BLOCK_SIZE as usize)).then_some(block)
     }
 
     /// A block added at the end of the file.
     pub(super) fn new_block(&mut self, usage: Use, fill: Fill) -> Result<Attempt<u32>> {
-        if let Some(block) = self.abandoned_block()? {
-            self.take_new(block, usage)?;
+        if let Some(block) = self.abandoned_block()
+            && self.take_new(block, usage).is_ok()
+        {
             return Ok(Attempt::Done(block));
         }
         let block = self.blocks;

@@ -279,10 +279,8 @@ fn try_change<T>(
         Attempt::Sync => {
             drop(writer);
             return match file.sync_until(control.write_epoch) {
-                // Where the disk fails, the first time may have been to save space only.
-                Err(error) if attempt > 0 || !matches!(error.kind(), ErrorKind::Io { .. }) => {
-                    Err(error)
-                }
+                Err(error) if attempt > 0 => Err(error),
+                // The first time it may have been to save space only.
                 _ => Ok(Tried::Again),
             };
         }

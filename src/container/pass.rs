@@ -71,10 +71,15 @@ impl Writer<'_> {
             match more {
                 Ok(Some(more)) => done += more,
                 Ok(None) => goes_on = false,
-                // What a damaged part of the index names nobody can tell, so the
-                // pass stays where it is and nothing is called free: saves go on
-                // in new blocks.
-                Err(error) if matches!(error.kind(), ErrorKind::Damaged(_)) => goes_on = false,
+                // What a damaged or unreadable part of the index names nobody can tell,
+                // so the pass stays where it is and nothing is called free: saves go
+                // on in new blocks.
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Damaged(_))
+                        || error.is_of_the_medium() =>
+                {
+                    goes_on = false;
+                }
                 Err(error) => return Err(error),
             }
             if reads_records {

@@ -16,14 +16,13 @@ use super::rules::{Rule, holds};
 use super::sync::Turn;
 use super::trim::page_end;
 use super::writer::{Locked, Writer};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::format::control::Control;
 use crate::format::entry::Entry;
 use crate::format::segment::{ENTRIES, entry_offset};
 use crate::format::tables::TABLE_BLOCK_LEN;
 use crate::format::word::Word;
 use crate::format::{BLOCK_COUNT_MAX, BLOCK_SIZE, LINE_SIZE, PAGE_SIZE, place};
-use crate::storage::is_medium_error;
 
 /// What is rewritten in one hold of the lock, but one session's versions at least: so
 /// little that a process that lives to save a session brings it forward.
@@ -62,11 +61,9 @@ impl Writer<'_> {
         // A segment that cannot be found is damage already; it must not keep the
         // others from being written.
         let Some(segment) = self.segment_if_sound(number)? else { return Ok(ENTRIES) };
-        // Of one page: a page that cannot be read takes no others' entries with it.
         let mut end = ENTRIES.min(page_end(first));
         let (mut records, mut bytes) = (0, 0);
-        let sessions = unless_lost(|| self.sessions_in(number, first, end - first))?;
-        for (offset, entry) in sessions.unwrap_or_default() {
+        for (offset, entry) in self.sessions_in(number, first, end - first)? {
             let pending = !self.control.is_durable(entry.epoch);
             if !pending || !holds(Rule::PendingRecordsRewritten) {
                 continue;
@@ -87,7 +84,7 @@ impl Writer<'_> {
 
     /// Says how many bytes it wrote.
     fn rewrite_record(&self, word: Word, entry: &Entry) -> Result<u64> {
-        let readable = unless_lost(|| self.file.records.readable(word, entry.tag))?.flatten();
+        let readable = self.file.records.readable(word, entry.tag)?;
         let (Some(offset), Some(readable)) = (word.offset(), readable) else {
             return Ok(0);
         };
@@ -98,10 +95,13 @@ impl Writer<'_> {
         Ok(readable.len as u64 + readable.pieces.len() as u64 * BLOCK_SIZE)
     }
 
-    /// The first line of each block of a range.
+    /// The first line of each block of a range. One that the medium cannot give back is
+    /// left out: no session is lost with it, and it must not keep those of all others from
+    /// becoming durable.
     fn rewrite_heads(&self, from: u32, to: u32) -> Result<()> {
         for block in from.max(1)..to.min(self.blocks) {
-            self.rewrite_bytes(u64::from(block) * BLOCK_SIZE, LINE_SIZE as u64)?;
+            let done = self.rewrite_bytes(u64::from(block) * BLOCK_SIZE, LINE_SIZE as u64);
+            done.or_else(|error| if error.is_of_the_medium() { Ok(()) } else { Err(error) })?;
         }
         Ok(())
     }
@@ -126,29 +126,12 @@ impl Writer<'_> {
             // By system call, never through a map: these are the very bytes that
             // the page cache has.
             let source = &self.file.records.index.source;
-            let read = || source.read_file(bytes, offset + done).map_err(reading);
-            let found = unless_lost(read)?.unwrap_or(0);
+            let found = source.read_file(bytes, offset + done).map_err(reading)?;
             let bytes = bytes.get(..found).unwrap_or(&[]);
             self.write(bytes, offset + done)?;
             done += part as u64;
         }
         Ok(())
-    }
-}
-
-/// `None` if the medium cannot give back what is to be read: that is in no cache, so
-/// there is nothing to write again, and it must not keep all else from being written.
-fn unless_lost<T>(mut read: impl FnMut() -> Result<T>) -> Result<Option<T>> {
-    let lost = |error: &Error| match error.kind() {
-        ErrorKind::Io { source, .. } => is_medium_error(source),
-        _ => false,
-    };
-    let first = read();
-    // Once more: it may have been a passing fault.
-    let last = if first.as_ref().is_err_and(lost) { read() } else { first };
-    match last {
-        Err(error) if lost(&error) => Ok(None),
-        other => other.map(Some),
     }
 }
 

@@ -51,16 +51,16 @@ impl OpenFile {
     /// else does, else waits for them: waiters share.
     pub(crate) fn sync_until(&self, epoch: u64) -> Result<()> {
         let mut patience = Patience::for_sync(self.options.lock_deadline);
-        let mut synced = 0;
+        let mut progress = (0, 0);
         let mut looks = 0_u32;
         loop {
             let control = self.control_line()?;
             if control.is_durable(epoch) {
                 return Ok(());
             }
-            if control.synced_epoch != synced {
+            if (control.synced_epoch, control.rewritten) != progress {
                 // Others make progress: that is no reason to lose patience.
-                synced = control.synced_epoch;
+                progress = (control.synced_epoch, control.rewritten);
                 patience = Patience::for_sync(self.options.lock_deadline);
             }
             // Where somebody seems to be at it, looking is cheaper than asking for

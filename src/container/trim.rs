@@ -69,10 +69,11 @@ impl Writer<'_> {
             let number = self.local().trim_segment % segments;
             let first = self.local().trim_entry;
             let end = page_end(first);
-            // Of a segment that cannot be found, `check` has to tell; the others
+            // Of a segment that cannot be found or read, `check` has to tell; the others
             // have space, too.
             if self.segment_if_sound(number)?.is_some() {
-                self.trim_page(number, first, end - first, &mut trimmed)?;
+                let done = self.trim_page(number, first, end - first, &mut trimmed);
+                done.or_else(|error| if error.is_of_the_medium() { Ok(()) } else { Err(error) })?;
             }
             trimmed.lines += end - first;
             self.local().trim_entry = if end >= ENTRIES { 0 } else { end };

@@ -27,14 +27,6 @@ use std::time::Duration;
 pub use file::{Access, FileStorage, OpenError, Origin};
 pub use memory::MemoryStorage;
 
-/// EIO, the same number on every system: the medium failed.
-const MEDIUM_ERROR: i32 = 5;
-
-/// Whether a read failed because the medium cannot give back what it has.
-pub(crate) fn is_medium_error(error: &std::io::Error) -> bool {
-    error.raw_os_error() == Some(MEDIUM_ERROR)
-}
-
 /// The locks of a container. Both are exclusive and belong to one [`Storage`]
 /// value (not to a thread or a process); both vanish when their holder dies.
 ///
