@@ -11,15 +11,7 @@ use cloakroom::storage::simulated::{
 };
 use cloakroom::{ByteContainer, Durability, Options};
 
-fn create(disk: &SimulatedDisk) -> ByteContainer {
-    let storage = Box::new(disk.open(disk.spawn()));
-    ByteContainer::create_on(storage, Options::new().durability(Durability::Never)).unwrap()
-}
-
-fn open(disk: &SimulatedDisk, durability: Durability) -> ByteContainer {
-    let storage = Box::new(disk.open(disk.spawn()));
-    ByteContainer::open_on(storage, Options::new().durability(durability)).unwrap()
-}
+use crate::stage::{create, open};
 
 /// A container of so many sessions of 1000 bytes, synced.
 fn with_sessions(disk: &SimulatedDisk, sessions: u32) {

@@ -229,3 +229,15 @@ fn scene(
 pub(crate) fn histories(scene: &Scene) -> HashMap<Vec<u8>, History> {
     scene.hot.iter().map(|key| (key.clone(), History::new(None))).collect()
 }
+
+/// A new process that makes a container and never syncs.
+pub(crate) fn create(disk: &SimulatedDisk) -> ByteContainer {
+    let storage = Box::new(disk.open(disk.spawn()));
+    ByteContainer::create_on(storage, Options::new().durability(Durability::Never)).unwrap()
+}
+
+/// A new process that opens it.
+pub(crate) fn open(disk: &SimulatedDisk, durability: Durability) -> ByteContainer {
+    let storage = Box::new(disk.open(disk.spawn()));
+    ByteContainer::open_on(storage, Options::new().durability(durability)).unwrap()
+}

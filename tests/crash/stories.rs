@@ -11,15 +11,7 @@ use cloakroom::storage::simulated::{
 };
 use cloakroom::{ByteContainer, Durability, ErrorKind, Options, Session};
 
-fn create(disk: &SimulatedDisk) -> ByteContainer {
-    let storage = Box::new(disk.open(disk.spawn()));
-    ByteContainer::create_on(storage, Options::new().durability(Durability::Never)).unwrap()
-}
-
-fn open(disk: &SimulatedDisk, durability: Durability) -> ByteContainer {
-    let storage = Box::new(disk.open(disk.spawn()));
-    ByteContainer::open_on(storage, Options::new().durability(durability)).unwrap()
-}
+use crate::stage::{create, open};
 
 fn cut(disk: &SimulatedDisk) {
     disk.power_cut(CutPolicy::Oldest, &mut SimulatedRng::new(1));
