@@ -30,7 +30,7 @@ const HEADS_PER_HOLD: u32 = 16;
 const RECORDS_PER_HOLD: u32 = 8;
 const BYTES_PER_HOLD: u64 = 1 << 16;
 /// `Control::rewritten` counts the lines of the index from here on: there are never
-/// so many blocks.
+/// more blocks.
 const FIRST_LINE: u32 = BLOCK_COUNT_MAX as u32;
 
 impl Writer<'_> {

@@ -9,7 +9,9 @@ use std::thread;
 use std::time::Duration;
 
 use cloakroom::storage::MemoryStorage;
-use cloakroom::{ByteContainer, DamageKind, ErrorKind, Newer, NotAContainer, Options, ReadOnly};
+use cloakroom::{
+    ByteContainer, Change, DamageKind, ErrorKind, Newer, NotAContainer, Options, ReadOnly,
+};
 
 use crate::fixture::{Fixture, bytes, field, quick, refusal, value};
 
@@ -273,4 +275,22 @@ fn a_file_of_very_many_zeros_is_refused_at_once() {
     let at_create = in_time(move || refusal(ByteContainer::create(&other, quick())));
     assert!(matches!(at_create, ErrorKind::Exists), "{at_create:?}");
     assert_eq!(file.metadata().unwrap().len(), 1 << 40);
+}
+
+#[test]
+fn what_is_refused_before_the_file_is_looked_at_names_it_all_the_same() {
+    let fixture = Fixture::file();
+    let container = fixture.create(quick());
+    let large = vec![0; (4 << 20) + 1];
+    let refused = [
+        container.load("").unwrap_err(),
+        container.save("", b"a coat").unwrap_err(),
+        container.save([7; 256], b"a coat").unwrap_err(),
+        container.save("visitor", &large).unwrap_err(),
+        container.replace("visitor", &large).unwrap_err(),
+        container.update("visitor", |_| Change::Save(large.clone())).unwrap_err(),
+    ];
+    for error in refused {
+        assert_eq!(error.path(), Some(fixture.path().as_path()), "{error}");
+    }
 }

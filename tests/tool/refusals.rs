@@ -104,6 +104,7 @@ fn a_container_without_an_intact_header_is_damaged_and_left_alone() {
         let ran = f.run(arguments);
         assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{ran:?}");
         assert!(ran.err.contains("damaged: both headers"), "{ran:?}");
+        assert!(ran.err.contains("restore a backup") && !ran.err.contains("check`"), "{ran:?}");
         assert!(fs::read(&f.file).unwrap() == bytes, "{arguments:?} changed the file");
     }
     fs::write(&f.file, whole).unwrap();
