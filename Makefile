@@ -9,7 +9,7 @@ FUZZ_TARGETS ?= operations tampered crashes dump restore open_bytes
 # fast. FUZZ_SANITIZER=address turns it on.
 FUZZ_SANITIZER ?= none
 
-.PHONY: help setup test prove power kills lint bench bench-peers fuzz miri models sanitize soak
+.PHONY: help setup test prove power kills lint bench bench-peers instructions fuzz miri models sanitize soak
 
 help:
 	@echo "make test    all tests; installs the Debian packages that they need"
@@ -18,6 +18,7 @@ help:
 	@echo "make kills   KILLS=$(KILLS) random kills, and at every system call"
 	@echo "make lint    rustfmt, clippy and docs, warnings denied"
 	@echo "make bench   criterion benches"
+	@echo "make instructions  of an operation, beside the figures kept; needs valgrind"
 	@echo "make bench-peers  beside other stores; writes BENCHMARKS.md and its plots"
 	@echo "make fuzz    each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make miri    the core under an interpreter, on three kinds of machine"
@@ -74,6 +75,15 @@ lint:
 
 bench:
 	cargo bench --bench '*'
+
+# KEEP=--keep writes the figures of this run into benches/instructions/kept.txt.
+instructions:
+	@if [ ! -x /usr/bin/valgrind ] && [ "$$(id -u)" = 0 ]; then \
+	    echo "installing the Debian package valgrind"; \
+	    export DEBIAN_FRONTEND=noninteractive; \
+	    apt-get update -qq && apt-get install -qq -y --no-install-recommends valgrind; \
+	fi
+	cargo bench --bench instructions -- $(KEEP)
 
 # The stores come from Debian where the bench does not build them itself; what is
 # missing is said to be "not run" and left out.

@@ -3,7 +3,7 @@
 //! An id is 32 hex digits. A value is a JSON object that names its session and
 //! its version and is otherwise a piece of pseudo-random text, so that every
 //! value read can be compared with the one that must have been saved, byte by
-//! byte, without remembering it. Shared by both benches.
+//! byte, without remembering it. Shared by all benches.
 
 use std::io::Write;
 use std::sync::LazyLock;
@@ -20,6 +20,7 @@ static LETTERS: LazyLock<Vec<u8>> = LazyLock::new(|| {
 });
 
 /// splitmix64: the same numbers in each run.
+#[derive(Debug)]
 pub(crate) struct Random(u64);
 
 impl Random {

@@ -268,16 +268,20 @@ impl Index {
                 fetch = FIRST_FETCH;
             }
         }
-        if fetch == FIRST_FETCH && step < steps.end {
-            // With a buffer of its own, since a larger one would touch a new page of
-            // the stack, which costs a young process more than the call.
-            let mut buffer = [0; FIRST_FETCH * LINE_SIZE];
+        // With a buffer of its own, since a larger one would touch a new page of the
+        // stack, which costs a young process more than the call. From a map a few lines
+        // at once are as good as many.
+        let mut buffer = [0; FIRST_FETCH * LINE_SIZE];
+        while fetch == FIRST_FETCH && step < steps.end {
             let end = steps.end.min(step + FIRST_FETCH as u32);
             let (seen, flow) = self.probe_once(segment, first, step..end, &mut buffer, look)?;
             if flow.is_break() {
                 return Ok(flow);
             }
             step += seen;
+            if !self.source.is_mapped() {
+                break;
+            }
         }
         if step >= steps.end {
             return Ok(ControlFlow::Continue(()));

@@ -14,7 +14,7 @@ use super::writer::Writer;
 use crate::error::Result;
 use crate::format::Line;
 use crate::format::control::{Busy, Phase};
-use crate::format::entry::{Entry, Slot, tag_of};
+use crate::format::entry::{Entry, Slot, is_session, tag_of};
 use crate::format::segment::{ENTRIES, FIRST_STEP, Reach, TALLY, Tally, first_line, segment_of};
 use crate::format::tag::Tag;
 
@@ -127,15 +127,22 @@ impl Writer<'_> {
         let mut own = None;
         let mut step = 0;
         let mut look = |offset: u64, line: &Line| {
-            let slot = Slot::decode(line, offset, index.seal);
-            if tag_of(line) == tag && !matches!(slot, Some(Slot::Never | Slot::Vacated { .. })) {
-                hit = Some(Hit { offset, slot, line: *line });
-                return ControlFlow::Break(());
-            }
-            match self.may_take(tag, number, slot.as_ref()) {
-                Take::No => {}
-                Take::Yes => free = free.or(Some((offset, step))),
-                Take::Must => own = Some((offset, step)),
+            let found = tag_of(line);
+            // Most lines are another session's, and cost no checksum: they cannot be
+            // taken, or where there is a line to take already they need not be.
+            let others =
+                found != tag && (free.is_some() || is_session(line) && self.is_home(found, number));
+            if !others {
+                let slot = Slot::decode(line, offset, index.seal);
+                if found == tag && !matches!(slot, Some(Slot::Never | Slot::Vacated { .. })) {
+                    hit = Some(Hit { offset, slot, line: *line });
+                    return ControlFlow::Break(());
+                }
+                match self.may_take(tag, number, slot.as_ref()) {
+                    Take::No => {}
+                    Take::Yes => free = free.or(Some((offset, step))),
+                    Take::Must => own = Some((offset, step)),
+                }
             }
             step += 1;
             ControlFlow::Continue(())

@@ -169,6 +169,13 @@ impl Slot {
     }
 }
 
+/// Whether the line is a session's or nobody's, and not one never used or vacated,
+/// whatever its checksum says of it.
+#[inline]
+pub(crate) fn is_session(line: &Line) -> bool {
+    KIND.get(line) != VACATED && *line != NEVER
+}
+
 /// The newest version's word in a line, whatever else the line holds.
 #[inline]
 pub(crate) fn cur_of(line: &Line) -> Word {
