@@ -13,6 +13,8 @@ use crate::repeatable;
 /// Sessions in the container, at first.
 pub(crate) const SESSIONS: u64 = 10_000;
 const VALUE_LEN: usize = 1_000;
+/// Sessions that are saved again and again.
+const FEW: u64 = 200;
 
 pub(crate) struct Job {
     pub(crate) name: &'static str,
@@ -23,7 +25,8 @@ pub(crate) const JOBS: &[Job] = &[
     Job { name: "load", does: |path, count| load(path, count, MapPolicy::AfterLoads(0)) },
     Job { name: "load-by-calls", does: |path, count| load(path, count, MapPolicy::Never) },
     Job { name: "load-absent", does: load_absent },
-    Job { name: "save", does: save },
+    Job { name: "save", does: |path, count| save(path, count, SESSIONS) },
+    Job { name: "save-again", does: |path, count| save(path, count, FEW) },
     Job { name: "save-new", does: save_new },
     Job { name: "update", does: update },
     Job { name: "touch", does: touch },
@@ -73,11 +76,11 @@ fn load_absent(path: &Path, count: u64) -> Outcome<()> {
     Ok(())
 }
 
-fn save(path: &Path, count: u64) -> Outcome<()> {
+fn save(path: &Path, count: u64, sessions: u64) -> Outcome<()> {
     let container = repeatable::open(path, options())?;
     let value = data::value(0, 1, VALUE_LEN);
     for session in 0..count {
-        container.save(data::id(session), &value)?;
+        container.save(data::id(session % sessions), &value)?;
     }
     Ok(())
 }
