@@ -18,6 +18,8 @@ mod history;
 mod inherited;
 #[path = "crash/large.rs"]
 mod large;
+#[path = "crash/lives.rs"]
+mod lives;
 #[path = "crash/making.rs"]
 mod making;
 #[path = "crash/marks.rs"]

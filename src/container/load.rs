@@ -95,7 +95,7 @@ impl OpenFile {
             // What was durable has no older version in its place: it is damaged.
             let durable = unchanged && self.newest_is_durable(&entry)?;
             let patient = unchanged || !holds(Rule::FallBackOnlyUnchanged);
-            let tried = if patient && !durable { entry.words().len() } else { 1 };
+            let tried = if patient && !durable { entry.fallbacks().len() } else { 1 };
             let look = self.look(&entry, tried, wanted, value)?;
             // Unchanged once more, after other words were tried and epochs compared?
             // Else the entry was superseded meanwhile, and what was seen of it, of its
@@ -136,7 +136,7 @@ impl OpenFile {
         wanted: Wanted<'_>,
         value: &mut Vec<u8>,
     ) -> Result<Look> {
-        for (number, word) in entry.words().into_iter().take(tried).enumerate() {
+        for (number, word) in entry.fallbacks().into_iter().take(tried).enumerate() {
             match word.named() {
                 Named::Nothing => {}
                 Named::Tombstone => return Ok(Look::Absent(word)),

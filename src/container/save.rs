@@ -78,7 +78,7 @@ impl Writer<'_> {
         };
         let wanted = Wanted::Id(key.id);
         let durable = self.control.newest_is_durable(&entry);
-        for (index, word) in entry.words().into_iter().enumerate() {
+        for (index, word) in entry.fallbacks().into_iter().enumerate() {
             let class = if index == 0 { entry.class } else { None };
             if word.is_tombstone() {
                 return Ok(None);
@@ -103,6 +103,9 @@ impl Writer<'_> {
         let Some(lines) = target.spots.lines() else {
             return self.want_room(target);
         };
+        if self.must_settle(target)? {
+            return Ok(Attempt::Sync);
+        }
         let now_ms = self.file.storage().now_ms().min(TIME_MS_MAX);
         let times = RecordTimes {
             nonce: self.file.nonces.next(self.file.storage())?,
@@ -124,14 +127,25 @@ impl Writer<'_> {
             Some(entry) => self.owned(&self.clean(&entry)?)?,
             None => Entry::new(key.tag),
         };
+        let next = base.with(newest, &self.control);
         let entry = Entry {
             created_ms: created_ms.min(TIME_MS_MAX),
             deadline_ms: deadline_ms.min(TIME_MS_MAX),
-            ..base.with(newest, &self.control)
+            ..if target.living.is_some() { next } else { next.reborn() }
         };
         self.publish(target, &lines, before, entry)?;
         self.local().saves = self.local_ref().saves.saturating_add(1);
         Ok(Attempt::Done(Version { word: newest.word, nonce: times.nonce }))
+    }
+
+    /// Whether a life of the session is over by its deadline while a sync may be making a
+    /// version of it durable: the entry would have to keep that one beside one known
+    /// durable, and could say of one word only that it must not come back.
+    fn must_settle(&self, target: &Target) -> Result<bool> {
+        let (None, Some(raw)) = (target.living, target.raw) else { return Ok(false) };
+        let newest = Newest { word: Word::NOTHING, class: None, large: false };
+        let next = self.clean(&raw)?.with(newest, &self.control);
+        Ok(next.mid.offset().is_some() && holds(Rule::EndedLivesSettled))
     }
 
     /// Publishes the removal of the session, whether it lives, is expired or

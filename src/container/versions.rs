@@ -33,12 +33,12 @@ impl Entry {
             !word.is_nothing() && !control.is_durable(epoch) && epoch < control.write_epoch
         };
         let any = !holds(Rule::OldIsLastDurable);
-        let old = if !self.cur.is_nothing() && (control.is_durable(self.epoch) || any) {
-            self.cur
+        let (old, ended) = if !self.cur.is_nothing() && (control.is_durable(self.epoch) || any) {
+            (self.cur, false)
         } else if !self.mid.is_nothing() && control.is_durable(self.mid_epoch()) {
-            self.mid
+            (self.mid, false)
         } else {
-            self.old
+            (self.old, self.ended)
         };
         let (mid, mid_epoch) = if pending(self.cur, self.epoch) {
             (self.cur, self.epoch)
@@ -58,13 +58,25 @@ impl Entry {
             mid_age: (control.write_epoch - mid_epoch).try_into().unwrap_or(u8::MAX),
             class: newest.class,
             large: newest.large || (self.large && kept),
+            ended,
             ..*self
         }
     }
 
+    /// This entry, which has just got the first version of a new life: no version
+    /// before it may come back, since it would come with the times of this one.
+    pub(crate) fn reborn(&self) -> Entry {
+        Entry { ended: self.old.offset().is_some(), ..*self }
+    }
+
+    /// The versions that serve when newer ones were lost, by their place.
+    pub(crate) fn fallbacks(&self) -> [Word; 3] {
+        if holds(Rule::EndedLivesStayOver) { self.living_words() } else { self.words() }
+    }
+
     /// This entry, cleaned, with its durable newest version as the only one.
     pub(crate) fn trimmed(&self) -> Entry {
-        Entry { mid: Word::NOTHING, mid_age: 0, old: self.cur, ..*self }
+        Entry { mid: Word::NOTHING, mid_age: 0, old: self.cur, ended: false, ..*self }
     }
 }
 
@@ -112,14 +124,19 @@ impl Writer<'_> {
             // No cut took it: it is damage, and stays so until it is overwritten.
             return Ok(*entry);
         }
-        let newest = (0..good.len()).find(|index| matches!(good.get(*index), Some(Some(_))));
+        let back = entry.fallbacks();
+        let newest = (0..good.len()).find(|index| {
+            matches!(good.get(*index), Some(Some(_)))
+                && back.get(*index).is_some_and(|word| !word.is_nothing())
+        });
         let readable = newest.and_then(|index| good.get(index)?.as_ref());
-        clean.cur = newest.and_then(|index| entry.words().get(index).copied()).unwrap_or_default();
+        clean.cur = newest.and_then(|index| back.get(index).copied()).unwrap_or_default();
         clean.epoch = newest.and_then(|index| epochs.get(index).copied()).unwrap_or(0);
         clean.class = readable.and_then(|readable| readable.class);
         clean.mid = Word::NOTHING;
         clean.mid_age = 0;
         clean.old = clean.cur;
+        clean.ended = false;
         Ok(clean)
     }
 

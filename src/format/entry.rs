@@ -4,7 +4,9 @@
 //! An entry is always written whole, so that its three words, its epochs and
 //! its deadline are of one moment (invariants 5 and 6). `cur` is the newest
 //! version, `mid` the newest one of an earlier epoch that is not yet durable,
-//! `old` the newest one known durable; equal words are one version.
+//! `old` the newest one known durable; equal words are one version. Where `old` is of
+//! a life of the session that is over, it is named only to keep its space: it must
+//! never be loaded again, since the deadline that ended it is not in the entry any more.
 
 use super::checksum::{LINE_CHECK, Seal};
 use super::class::Class;
@@ -30,6 +32,8 @@ const VACATED: u64 = 0x3f;
 const NO_RECORD: u64 = 0x3e;
 /// Bit of `KIND`: one of the words may name a record whose value is large.
 const LARGE: u64 = 0x40;
+/// Bit of `KIND`: `old` is of a life of the session that is over.
+const ENDED: u64 = 0x80;
 
 /// What one line of a segment holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +67,8 @@ pub(crate) struct Entry {
     pub(crate) class: Option<Class>,
     /// One of the words may name a record whose value lies in blocks of its own.
     pub(crate) large: bool,
+    /// `old` is of a life of the session that is over.
+    pub(crate) ended: bool,
 }
 
 impl Entry {
@@ -79,6 +85,7 @@ impl Entry {
             created_ms: 0,
             class: None,
             large: false,
+            ended: false,
         }
     }
 
@@ -88,9 +95,14 @@ impl Entry {
         self.epoch.saturating_sub(self.mid_age.into())
     }
 
-    /// The three words, newest first.
+    /// The three words, newest first: what the entry keeps the space of.
     pub(crate) fn words(&self) -> [Word; 3] {
         [self.cur, self.mid, self.old]
+    }
+
+    /// Those of this life of the session, which a load may come to.
+    pub(crate) fn living_words(&self) -> [Word; 3] {
+        [self.cur, self.mid, if self.ended { Word::NOTHING } else { self.old }]
     }
 
     /// Whether the session is over at `now_ms`, be it removed or not.
@@ -123,7 +135,7 @@ impl Slot {
         if kind == VACATED {
             return Some(Slot::Vacated { tag, epoch: EPOCH.get(line) });
         }
-        let class = match kind & !LARGE {
+        let class = match kind & !(LARGE | ENDED) {
             NO_RECORD => None,
             code => Some(Class::from_code(code as u8)?),
         };
@@ -139,6 +151,7 @@ impl Slot {
             created_ms: CREATED.get(line),
             class,
             large: kind & LARGE != 0,
+            ended: kind & ENDED != 0,
         }))
     }
 
@@ -162,7 +175,9 @@ impl Slot {
                 CREATED.put(&mut line, entry.created_ms);
                 MID_AGE.put(&mut line, entry.mid_age.into());
                 let kind = entry.class.map_or(NO_RECORD, |class| class.code().into());
-                KIND.put(&mut line, kind | if entry.large { LARGE } else { 0 });
+                let large = if entry.large { LARGE } else { 0 };
+                let ended = if entry.ended { ENDED } else { 0 };
+                KIND.put(&mut line, kind | large | ended);
             }
         }
         seal.seal(line, offset)

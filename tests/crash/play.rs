@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use cloakroom::storage::Storage;
 use cloakroom::storage::simulated::{
     Call, CutPolicy, Operation, ProcessId, SimulatedDisk, SimulatedRng, Verdict,
 };
@@ -176,6 +177,28 @@ impl Play {
 
     pub(crate) fn remove(&self, who: &Person, key: usize) {
         assert!(self.try_remove(who, key), "a removal failed");
+    }
+
+    /// Gives the session of a key so much time, from now on.
+    pub(crate) fn give_time(&self, who: &Person, key: usize, time_ms: u64) {
+        let deadline_ms = self.disk.open(who.process).now_ms() + time_ms;
+        assert!(who.container.touch(&self.keys[key], Some(deadline_ms)).unwrap());
+    }
+
+    /// Ends the session of a key as a logout does that keeps its line.
+    pub(crate) fn end(&self, who: &Person, key: usize) {
+        let key = &self.keys[key];
+        let done = who.container.touch(key, Some(1)).unwrap();
+        self.note(who, key, None, done);
+    }
+
+    /// Time passes, and with it that of the sessions of these keys: for good.
+    pub(crate) fn let_time_pass(&self, keys: &[usize], time_ms: u64) {
+        self.disk.advance(Duration::from_millis(time_ms));
+        for key in keys {
+            let mut histories = self.histories.borrow_mut();
+            histories.get_mut(&self.keys[*key]).unwrap().publish(None, 0);
+        }
     }
 
     pub(crate) fn sync(&self, who: &Person) {

@@ -9,7 +9,7 @@ use cloakroom::{ByteContainer, Options};
 
 use crate::play::{LARGE, LONG, Person, Play, SHORT, THIRD};
 use crate::stage::{self, Scene};
-use crate::{edges, overlaps, rot, splits};
+use crate::{edges, lives, overlaps, rot, splits};
 
 /// One play, by name; it panics where a rule is broken.
 pub(crate) type Script = fn(&Scenes<'_>) -> Play;
@@ -502,6 +502,9 @@ pub(crate) const ALL: &[(&str, Script)] = &[
     ("a_head_of_a_larger_class_is_left", edges::a_head_of_a_larger_class_is_left),
     ("died_superseding", edges::died_superseding),
     ("a_damaged_session_is_saved_over", rot::a_damaged_session_is_saved_over),
+    ("a_life_ends_and_another_begins", lives::a_life_ends_and_another_begins),
+    ("lives_follow_each_other", lives::lives_follow_each_other),
+    ("a_life_ends_before_it_is_durable", lives::a_life_ends_before_it_is_durable),
     ("the_same_end_comes_again", rot::the_same_end_comes_again),
     ("the_same_end_comes_again_after_a_kill", rot::the_same_end_comes_again_after_a_kill),
     ("removed_twice", edges::removed_twice),

@@ -216,6 +216,7 @@ impl Actor {
             8..=9 => self.remove(container, key),
             10..=12 => self.load(container, &key),
             13..=15 => self.sync(container),
+            16 if rng.chance(1, 2) => self.end(container, key),
             16 => {
                 let done = container.touch(&key, Some(u64::MAX >> 17));
                 self.judge(done.map(|_| ()));
@@ -320,6 +321,14 @@ impl Actor {
     fn remove(&self, container: &ByteContainer, key: Vec<u8>) {
         self.intend(&key, None, Condition::Present);
         if let Some(lived) = self.judge(container.remove(&key)) {
+            self.done(lived);
+        }
+    }
+
+    /// A logout that keeps the line: its deadline has passed.
+    fn end(&self, container: &ByteContainer, key: Vec<u8>) {
+        self.intend(&key, None, Condition::Present);
+        if let Some(lived) = self.judge(container.touch(&key, Some(1))) {
             self.done(lived);
         }
     }

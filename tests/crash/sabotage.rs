@@ -45,6 +45,8 @@ const FOUND: &[(Rule, Hunt)] = &[
     (Rule::LostWordsReleaseNothing, Played("a_damaged_session_is_saved_over")),
     (Rule::LargeValuesGiveBlocksBack, Played("large_values_come_and_go")),
     (Rule::TrimOnlyWhenDurable, Played("saved_and_trimmed_at_once")),
+    (Rule::EndedLivesStayOver, Played("a_life_ends_and_another_begins")),
+    (Rule::EndedLivesSettled, Played("a_life_ends_before_it_is_durable")),
     (Rule::TombstonesDurableFirst, Played("removed_and_trimmed_at_once")),
     (Rule::EntriesWrittenWhole, Serial(0)),
     (Rule::VacatedLinesHeld, Played("back_after_vacating")),
