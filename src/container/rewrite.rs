@@ -7,6 +7,11 @@
 //! records of entries with pending versions, the heads of the blocks, the control
 //! page (invariant 12). What nobody names any more need not be.
 //!
+//! What the medium cannot give back is left out: the page cache does not have it, so
+//! there is nothing that could be written. The sync that comes upon a part of the index
+//! or a version of which that is true fails, once, and the next one goes on behind it:
+//! one bad sector must not keep everybody's saves from becoming durable.
+//!
 //! Identical bytes are the one thing that may be written to a published record:
 //! a reader cannot tell (invariant 7).
 
@@ -16,7 +21,7 @@ use super::rules::{Rule, holds};
 use super::sync::Turn;
 use super::trim::page_end;
 use super::writer::{Locked, Writer};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::control::Control;
 use crate::format::entry::Entry;
 use crate::format::segment::{ENTRIES, entry_offset};
@@ -29,12 +34,27 @@ use crate::format::{BLOCK_COUNT_MAX, BLOCK_SIZE, LINE_SIZE, PAGE_SIZE, place};
 const HEADS_PER_HOLD: u32 = 16;
 const RECORDS_PER_HOLD: u32 = 8;
 const BYTES_PER_HOLD: u64 = 1 << 16;
+/// What a rewriting came upon first that it had to leave out.
+type LeftOut = Option<Error>;
+
+/// Goes on where the medium cannot give something back.
+fn leave_out<T: Default>(result: Result<T>, left_out: &mut LeftOut) -> Result<T> {
+    match result {
+        Err(error) if error.is_of_the_medium() => {
+            left_out.get_or_insert(error);
+            Ok(T::default())
+        }
+        other => other,
+    }
+}
+
 /// `Control::rewritten` counts the lines of the index from here on: there are never
 /// more blocks.
 const FIRST_LINE: u32 = BLOCK_COUNT_MAX as u32;
 
 impl Writer<'_> {
-    /// All of it in one lock hold: for recovery, which goes before everything.
+    /// All of it in one lock hold: for recovery, which goes before everything. What it
+    /// leaves out nobody was told is on the disk.
     pub(super) fn rewrite_everything(&mut self) -> Result<()> {
         // Not those of a split that recovery will drop: a cut may have left the
         // root line without the segments that it names.
@@ -49,7 +69,7 @@ impl Writer<'_> {
     fn rewrite_segment(&self, number: u32) -> Result<()> {
         let mut first = 0;
         while first < ENTRIES {
-            first = self.rewrite_lines(number, first)?;
+            first = self.rewrite_lines(number, first, &mut None)?;
         }
         Ok(())
     }
@@ -57,19 +77,21 @@ impl Writer<'_> {
     /// Rewrites lines of a segment from this one on, and the records of versions in them
     /// that are not durable, as many as a hold of the lock may take. Says with which line
     /// to go on.
-    fn rewrite_lines(&self, number: u32, first: u32) -> Result<u32> {
+    fn rewrite_lines(&self, number: u32, first: u32, left_out: &mut LeftOut) -> Result<u32> {
         // A segment that cannot be found is damage already; it must not keep the
         // others from being written.
         let Some(segment) = self.segment_if_sound(number)? else { return Ok(ENTRIES) };
         let mut end = ENTRIES.min(page_end(first));
         let (mut records, mut bytes) = (0, 0);
-        for (offset, entry) in self.sessions_in(number, first, end - first)? {
+        let sessions = leave_out(self.sessions_in(number, first, end - first), left_out)?;
+        for (offset, entry) in sessions {
             let pending = !self.control.is_durable(entry.epoch);
             if !pending || !holds(Rule::PendingRecordsRewritten) {
                 continue;
             }
-            bytes += self.rewrite_record(entry.cur, &entry)?;
-            bytes += self.rewrite_record(entry.mid, &entry)?;
+            for word in [entry.cur, entry.mid] {
+                bytes += leave_out(self.rewrite_record(word, &entry), left_out)?;
+            }
             records += 1;
             if records == RECORDS_PER_HOLD || bytes >= BYTES_PER_HOLD {
                 end = ((offset - segment - entry_offset(0)) / LINE_SIZE as u64) as u32 + 1;
@@ -78,7 +100,7 @@ impl Writer<'_> {
         }
         // With the lines at its head go those after them.
         let from = if first == 0 { 0 } else { entry_offset(first) };
-        self.rewrite_bytes(segment + from, entry_offset(end) - from)?;
+        leave_out(self.rewrite_bytes(segment + from, entry_offset(end) - from), left_out)?;
         Ok(end)
     }
 
@@ -95,13 +117,12 @@ impl Writer<'_> {
         Ok(readable.len as u64 + readable.pieces.len() as u64 * BLOCK_SIZE)
     }
 
-    /// The first line of each block of a range. One that the medium cannot give back is
-    /// left out: no session is lost with it, and it must not keep those of all others from
-    /// becoming durable.
+    /// The first line of each block of a range. No session is lost with one that is left
+    /// out.
     fn rewrite_heads(&self, from: u32, to: u32) -> Result<()> {
         for block in from.max(1)..to.min(self.blocks) {
             let done = self.rewrite_bytes(u64::from(block) * BLOCK_SIZE, LINE_SIZE as u64);
-            done.or_else(|error| if error.is_of_the_medium() { Ok(()) } else { Err(error) })?;
+            leave_out(done, &mut None)?;
         }
         Ok(())
     }
@@ -164,19 +185,20 @@ impl Writer<'_> {
             return Ok(true);
         }
         let done = self.control.rewritten;
+        let mut left_out = None;
         let rewritten = if let Some(line) = done.checked_sub(FIRST_LINE) {
             let (number, first) = (line / ENTRIES, line % ENTRIES);
             if number >= self.root.named() {
                 self.rewrite_tables(self.root.named())?;
                 return Ok(true);
             }
-            FIRST_LINE + number * ENTRIES + self.rewrite_lines(number, first)?
+            FIRST_LINE + number * ENTRIES + self.rewrite_lines(number, first, &mut left_out)?
         } else {
             let end = done + HEADS_PER_HOLD;
             self.rewrite_heads(done, end)?;
             if end < self.blocks { end } else { FIRST_LINE }
         };
         self.set_control(Control { rewritten, ..self.control })?;
-        Ok(false)
+        left_out.map_or(Ok(false), Err)
     }
 }

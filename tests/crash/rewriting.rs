@@ -144,3 +144,45 @@ fn a_bad_sector_stops_nobody_else() {
         assert!(refused < 20, "{refused} of 40 saves failed, bad at {place}");
     }
 }
+
+/// What a failed sync left in doubt cannot all be read any more: no more syncs fail for it
+/// than there are such places, also where a recovery begins meanwhile, or the power goes.
+#[test]
+fn a_bad_sector_does_not_keep_a_sync_in_doubt() {
+    let disk = SimulatedDisk::new(1);
+    let container = with_sessions(&disk, 200, &[7; 1000]);
+    for session in 0..200u32 {
+        container.save(session.to_le_bytes(), &[8; 1000]).unwrap();
+    }
+    disk.fail_syncs(1);
+    container.sync().unwrap_err();
+    let blocks = container.info().unwrap().length >> 16;
+    drop(container);
+    let visit = |place, mount, durability| {
+        let process = disk.spawn();
+        disk.set_mount(process, mount);
+        let storage = Box::new(Wrapped(BadSector { storage: disk.open(process), place }));
+        ByteContainer::open_on(storage, options(durability)).unwrap()
+    };
+    // Some are on it themselves.
+    let live = |place, mount, durability| {
+        let refused = (0..40).filter(|number| {
+            visit(place, mount, durability).save(format!("new {number}"), &[1; 100]).is_err()
+        });
+        let refused = refused.count();
+        assert!(refused < 20, "{refused} of 40 saves failed, bad at {place}");
+    };
+    for place in (1..blocks).flat_map(|block| [0, 5, 15].map(|page| (block << 16) + 4096 * page)) {
+        let here = disk.snapshot();
+        live(place, None, Durability::Durable);
+        assert!(!visit(place, None, Durability::Never).info().unwrap().suspect_sync);
+        disk.restore(&here);
+        live(place, Some(2), Durability::Never);
+        live(place, Some(1), Durability::Never);
+        for _ in 0..2 {
+            disk.power_cut(CutPolicy::Newest, &mut SimulatedRng::new(1));
+            live(place, None, Durability::Durable);
+        }
+        disk.restore(&here);
+    }
+}
