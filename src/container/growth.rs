@@ -39,6 +39,8 @@ use crate::storage::Fill;
 const LINES_GOAL: u32 = ENTRIES * 62 / 100;
 /// Lines of removed sessions that make it worth trimming a segment before a split.
 const REMOVED_LINES_MIN: u32 = 64;
+/// Syncs until a removed session's line is anybody's: of its removal, and of its vacating.
+const SYNCS_FOR_ROOM: u32 = 2;
 /// A batch begins with this part of the segments, and no more than the next: each
 /// batch costs two syncs, and each segment a pause of some 50 us.
 const BATCH_PART: u32 = 2;
@@ -75,9 +77,12 @@ impl Writer<'_> {
         }
         if tally.lines - tally.sessions.min(tally.lines) > REMOVED_LINES_MIN {
             let number = segment_of(tag, self.root.segments);
-            self.trim_segment(number)?;
+            let trimmed = self.trim_segment(number)?;
             self.recount(number)?;
-            if self.count(tag, 0, 0)?.lines <= LINES_GOAL {
+            let lines = self.count(tag, 0, 0)?.lines;
+            if lines.saturating_sub(trimmed.waiting_lines) <= LINES_GOAL {
+                // Segments are for good, and a sync is not.
+                self.sync_wanted = lines > LINES_GOAL;
                 return Ok(());
             }
         }
@@ -85,6 +90,19 @@ impl Writer<'_> {
         let begins = self.root.phase == Phase::Whole;
         let first = (segments / BATCH_PART).clamp(1, BATCH_BEGIN_MAX);
         self.split_off(if begins { first } else { BATCH_STEP })
+    }
+
+    /// Whether a segment is full of lines that syncs give back, so that waiting for them
+    /// is better than a split: sessions were removed from it since anybody synced. Lines
+    /// whose removal is durable are vacated here; once that is durable, too, anybody may
+    /// take them.
+    pub(crate) fn syncs_would_make_room(&mut self, tag: Tag) -> Result<bool> {
+        let few = self.count(tag, 0, 0)?.sessions <= LINES_GOAL;
+        let waits = few && self.attempt < SYNCS_FOR_ROOM;
+        if waits {
+            self.trim_segment(segment_of(tag, self.root.segments))?;
+        }
+        Ok(waits)
     }
 
     /// Sees to it that the segment of this tag, which is full, is among those being

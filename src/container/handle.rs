@@ -275,6 +275,7 @@ fn try_change<T>(
     let result = operation(&mut writer, key, &target)?;
     let control = writer.control;
     let answer_epoch = writer.answer_epoch;
+    let sync_wanted = writer.sync_wanted;
     let value = match result {
         Attempt::Sync => {
             drop(writer);
@@ -297,6 +298,10 @@ fn try_change<T>(
             file.sync_if_due(&control);
         }
         _ => drop(writer),
+    }
+    if sync_wanted {
+        // To save space: if it fails, the index grows.
+        file.sync_now();
     }
     Ok(Tried::Done(value))
 }

@@ -231,11 +231,11 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// There is no line for the session: raises the reach or splits the segment, and
-    /// asks for the sync that lets them be used.
+    /// There is no line for the session: raises the reach or splits the segment, or lets
+    /// go of removed sessions' lines in it, and asks for the sync that lets them be used.
     fn want_room(&mut self, target: &Target) -> Result<Attempt<Version>> {
         self.make_room(&target.spots)?;
-        if target.spots.is_full() {
+        if target.spots.is_full() && !self.syncs_would_make_room(target.spots.tag)? {
             self.split_full(target.spots.tag)?;
         }
         Ok(Attempt::Sync)

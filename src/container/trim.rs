@@ -27,6 +27,8 @@ pub(crate) struct Trimmed {
     pub(crate) left_out: bool,
     /// There is a large value among what was looked at: most of its bytes are not counted.
     pub(crate) large: bool,
+    /// Lines of removed sessions that only a sync would let go of.
+    pub(crate) waiting_lines: u32,
     /// Lines looked at.
     pub(crate) lines: u32,
     /// Bytes of all extents named in them afterwards.
@@ -86,14 +88,15 @@ impl Writer<'_> {
     }
 
     /// Trims a whole segment.
-    pub(crate) fn trim_segment(&mut self, number: u32) -> Result<()> {
+    pub(crate) fn trim_segment(&mut self, number: u32) -> Result<Trimmed> {
+        let mut trimmed = Trimmed::default();
         let mut first = 0;
         while first < ENTRIES && !self.control.suspect {
             let end = page_end(first);
-            self.trim_page(number, first, end - first, &mut Trimmed::default())?;
+            self.trim_page(number, first, end - first, &mut trimmed)?;
             first = end;
         }
-        Ok(())
+        Ok(trimmed)
     }
 
     /// Trims some lines of a segment, all in one page or in two. False if one had to
@@ -163,6 +166,7 @@ impl Writer<'_> {
         if !self.control.is_durable(clean.epoch) && holds(rule) {
             trimmed.waiting_bytes += superseded * size.max(256);
             trimmed.named_bytes += superseded * size;
+            trimmed.waiting_lines += u32::from(clean.cur.is_tombstone());
             return Ok(None);
         }
         let gone = clean.cur.is_nothing() || clean.cur.is_tombstone();

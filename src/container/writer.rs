@@ -73,6 +73,8 @@ pub(crate) struct Writer<'a> {
     /// Epoch of what this operation did, or found to have been done already: a
     /// durable handle may say so only when it is durable.
     pub(crate) answer_epoch: u64,
+    /// A sync afterwards would spare the index a split.
+    pub(crate) sync_wanted: bool,
     /// Entries have changed since the lock was taken.
     pub(crate) entries_changed: bool,
     /// The change of two lines that a dead process had begun.
@@ -291,6 +293,7 @@ impl<'a> Writer<'a> {
             blocks: (len / BLOCK_SIZE).min(BLOCK_COUNT_MAX) as u32,
             attempt,
             answer_epoch: 0,
+            sync_wanted: false,
             entries_changed: false,
             busy: Busy::decode(&line(place::BUSY), place::BUSY, seal),
             busy_line_used: line(place::BUSY) != NEVER,

@@ -184,3 +184,26 @@ fn deaths_at_the_same_call_leave_the_file_small() {
         }
     }
 }
+
+/// Visitors come and log out, and nobody syncs: the lines of the index that they had are
+/// of use to the next ones only when that is durable, and the index grew instead.
+#[test]
+fn logouts_that_nobody_syncs_leave_the_index_small() {
+    for staying in [0, 1000] {
+        let disk = SimulatedDisk::new(1);
+        with_sessions(&disk, staying);
+        let container = open(&disk, Durability::Never);
+        let mut lens = Vec::new();
+        for visitor in 0..60_000u32 {
+            let id = format!("visitor {visitor}");
+            container.save(&id, b"logged in").unwrap();
+            assert!(container.remove(&id).unwrap());
+            if visitor % 20_000 == 19_999 {
+                lens.push(disk.len());
+            }
+        }
+        let [first, _, last] = lens[..] else { unreachable!() };
+        assert!(last < first + (8 << 16), "{staying} stay: {lens:?}");
+        assert!(container.check().unwrap().is_sound());
+    }
+}
