@@ -49,6 +49,8 @@ mod splits;
 mod stage;
 #[path = "crash/stories.rs"]
 mod stories;
+#[path = "crash/tables.rs"]
+mod tables;
 #[path = "crash/workloads.rs"]
 mod workloads;
 #[path = "outside/wrapped.rs"]

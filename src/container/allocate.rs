@@ -334,7 +334,7 @@ impl Writer<'_> {
     pub(crate) fn release_spares(&mut self) -> Result<()> {
         let generation = self.control.generation;
         let spares = std::mem::take(&mut self.local().spares);
-        if spares.generation != generation {
+        if spares.generation != generation && holds(Rule::SparesOfTheGeneration) {
             return Ok(());
         }
         for (class, offset) in spares.extents {

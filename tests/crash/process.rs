@@ -84,6 +84,8 @@ pub(crate) struct Shared {
     pub(crate) histories: HashMap<Vec<u8>, History>,
     pub(crate) next_value: u64,
     pub(crate) next_filler: u64,
+    /// Those that somebody was told are on the disk.
+    pub(crate) durable_fillers: Vec<u64>,
     pub(crate) lengths: usize,
     /// What each process has under way.
     pub(crate) intents: HashMap<ProcessId, Rc<RefCell<Intent>>>,
@@ -378,6 +380,9 @@ impl Actor {
         };
         let id = format!("new-{number}").into_bytes();
         let value = value_bytes(&id, number, 2);
-        self.judge(container.save(&id, &value).map(|_| ()));
+        let saved = self.judge(container.save(&id, &value).map(|_| ()));
+        if saved.is_some() && self.role.durable {
+            self.shared.borrow_mut().durable_fillers.push(number);
+        }
     }
 }

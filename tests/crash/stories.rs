@@ -382,3 +382,39 @@ fn supersede(disk: &SimulatedDisk) {
         container.save("x", &[byte; 700]).unwrap();
     }
 }
+
+/// A process kept extents for its next saves, and ended when another one had recovered
+/// under another view and given them to others: it must not give them back.
+#[test]
+fn what_a_process_kept_before_a_recovery_it_does_not_give_back_after_it() {
+    let disk = SimulatedDisk::new(1);
+    drop(create(&disk));
+    let enter = |mount| {
+        let process = disk.spawn();
+        disk.set_mount(process, Some(mount));
+        let options = Options::new().durability(Durability::Never);
+        ByteContainer::open_on(Box::new(disk.open(process)), options).unwrap()
+    };
+    let first = enter(1);
+    // Of each session two versions are nobody's, and kept.
+    for session in (0..40u32).flat_map(|session| [session; 4]) {
+        first.save(session.to_le_bytes(), &[1; 1000]).unwrap();
+    }
+    let second = enter(2);
+    for _ in 0..1000 {
+        second.touch("nobody", None).unwrap();
+    }
+    assert!(!second.info().unwrap().rebuilding);
+    let save = |sessions: std::ops::Range<u32>| {
+        for session in sessions {
+            second.save(session.to_le_bytes(), &session.to_le_bytes().repeat(250)).unwrap();
+        }
+    };
+    save(1000..1200);
+    drop(first);
+    save(2000..2200);
+    for session in (1000..1200).chain(2000..2200u32) {
+        let found = second.load(session.to_le_bytes()).unwrap().expect("a session is lost");
+        assert_eq!(found.value, session.to_le_bytes().repeat(250));
+    }
+}
