@@ -64,7 +64,9 @@ fn an_index_beyond_the_control_page_outlives_cuts_and_failed_syncs() {
             // Now what the split wrote into the table must be written once more.
             for _ in 0..3 {
                 container.sync().unwrap();
+                container.save("passing by", b"1").unwrap();
             }
+            assert!(!container.info().unwrap().splitting);
         }
         drop(container);
         disk.power_cut(CutPolicy::draw(&mut rng), &mut rng);
