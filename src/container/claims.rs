@@ -109,6 +109,12 @@ impl OpenFile {
                 "free space is still being counted; changes go on meanwhile",
             );
         }
+        if control.suspect {
+            report.add_note(
+                place::CONTROL,
+                "a sync has failed; what was saved since the last good one may not be on the disk",
+            );
+        }
         let mut leaked = 0u64;
         let mut rest = claims.0.as_slice();
         for block in 1..blocks {

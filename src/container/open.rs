@@ -255,7 +255,9 @@ fn network(storage: &FileStorage) -> Result<Option<ReadOnly>> {
 
 fn refused(action: &'static str, error: OpenError) -> Error {
     match error {
-        OpenError::NotRegular => ErrorKind::NotAContainer(NotAContainer::NotAFile).into(),
+        OpenError::NotRegular(what) => {
+            ErrorKind::NotAContainer(NotAContainer::NotAFile(what)).into()
+        }
         OpenError::SymbolicLink => ErrorKind::NotAContainer(NotAContainer::Symlink).into(),
         OpenError::Io(source) => Error::io(action, source),
     }

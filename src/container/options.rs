@@ -31,7 +31,10 @@ pub enum Durability {
     /// a session may be back at an older version, at most that old. If nobody
     /// saves any more, the system writes it within about 35 s. The save that finds
     /// the interval over syncs for all and waits for that, unless
-    /// [`Options::background_sync`] leaves it to a thread.
+    /// [`Options::background_sync`] leaves it to a thread. A sync that fails is no error of
+    /// that save: nothing is durable then until a later one succeeds, the file grows
+    /// meanwhile, and [`Info::suspect_sync`](crate::Info::suspect_sync), `cloakroom check`
+    /// and the next durable save or [`sync`](crate::ByteContainer::sync) tell.
     Interval(Duration),
     /// The disk gets it when the system likes. For caches and tests. Still never
     /// damaged by a crash.

@@ -32,8 +32,8 @@ pub enum NotAContainer {
     NoHeader,
     /// It begins as a container does, and ends before the first 128 KiB do.
     CutShort,
-    /// It is a directory, FIFO, device or socket.
-    NotAFile,
+    /// It is no regular file, but this: a directory, a FIFO, a device or a socket.
+    NotAFile(&'static str),
     /// The name is a symbolic link, and `create` follows none.
     Symlink,
 }
@@ -101,7 +101,7 @@ impl fmt::Display for NotAContainer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             NotAContainer::Empty => {
-                write!(f, "it is empty (`create` makes a container of an empty file)")
+                write!(f, "it is empty or all zero (`create` makes a container of such a file)")
             }
             NotAContainer::LooksLike(what) => write!(f, "it looks like {what}"),
             NotAContainer::Unfinished => {
@@ -109,7 +109,7 @@ impl fmt::Display for NotAContainer {
             }
             NotAContainer::NoHeader => write!(f, "it has no header of one"),
             NotAContainer::CutShort => write!(f, "it was cut short; put a backup in its place"),
-            NotAContainer::NotAFile => write!(f, "it is not a regular file"),
+            NotAContainer::NotAFile(what) => write!(f, "it is {what}, not a regular file"),
             NotAContainer::Symlink => {
                 write!(f, "it is a symbolic link, which `create` does not follow")
             }

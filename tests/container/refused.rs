@@ -203,11 +203,17 @@ fn directories_pipes_devices_and_sockets_are_no_files() {
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, kind, mode, 0).unwrap();
     let socket = directory.path().join("socket");
     let _listener = UnixListener::bind(&socket).unwrap();
-    for path in [directory.path(), &fifo, &socket, Path::new("/dev/null"), Path::new("/dev/zero")] {
-        assert_eq!(refused(path), NotAContainer::NotAFile, "{}", path.display());
+    for (path, what) in [
+        (directory.path(), "a directory"),
+        (&fifo, "a FIFO"),
+        (&socket, "a socket"),
+        (Path::new("/dev/null"), "a device"),
+        (Path::new("/dev/zero"), "a device"),
+    ] {
+        assert_eq!(refused(path), NotAContainer::NotAFile(what), "{}", path.display());
         let path = path.to_owned();
         let kind = in_time(move || refusal(ByteContainer::create(path, quick())));
-        let why = matches!(kind, ErrorKind::NotAContainer(NotAContainer::NotAFile));
+        let why = matches!(kind, ErrorKind::NotAContainer(NotAContainer::NotAFile(_)));
         assert!(why, "{kind:?}");
     }
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);

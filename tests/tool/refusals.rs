@@ -70,8 +70,8 @@ fn with_header_field(name: &str, value: u32) -> Vec<u8> {
 fn what_is_no_container_is_refused_with_the_reason_and_left_alone() {
     let container = fs::read(&Fixture::new().file).unwrap();
     let cases: [(&str, Vec<u8>); 8] = [
-        ("it is empty (`create`", vec![]),
-        ("it is empty (`create`", vec![0; 200_000]),
+        ("it is empty or all zero (`create`", vec![]),
+        ("it is empty or all zero (`create`", vec![0; 200_000]),
         ("not a cloakroom container", b"Dear visitor,\n".repeat(10_000)),
         ("it looks like an SQLite", [&b"SQLite format 3\0"[..], &[1; 100_000]].concat()),
         ("it was cut short", container[..5000].to_vec()),

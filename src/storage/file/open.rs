@@ -69,14 +69,14 @@ pub enum Origin {
 /// # use cloakroom::storage::{Access, FileStorage, OpenError};
 /// match FileStorage::open("/dev/null", Access::ReadOnly) {
 ///     Err(OpenError::Io(error)) => return Err(error),
-///     other => assert!(matches!(other, Err(OpenError::NotRegular))),
+///     other => assert!(matches!(other, Err(OpenError::NotRegular("a device")))),
 /// }
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
 pub enum OpenError {
-    /// The name is that of a directory, a pipe, a socket or a device.
-    NotRegular,
+    /// The name is that of this: a directory, a FIFO, a socket or a device.
+    NotRegular(&'static str),
     /// The name is a symbolic link, which [`FileStorage::create`] does not follow.
     SymbolicLink,
     /// The system refused.
@@ -86,7 +86,7 @@ pub enum OpenError {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            OpenError::NotRegular => f.write_str("not a regular file"),
+            OpenError::NotRegular(what) => write!(f, "{what}, not a regular file"),
             OpenError::SymbolicLink => f.write_str("a symbolic link, which is not followed here"),
             OpenError::Io(e) => e.fmt(f),
         }
@@ -273,7 +273,11 @@ impl FileStorage {
         let descriptor = match open_descriptor(&path, flags, Mode::empty()) {
             Ok(descriptor) => descriptor,
             // A directory opened for writing; a socket; a device without a driver.
-            Err(Errno::ISDIR | Errno::NXIO | Errno::NODEV) => return Err(OpenError::NotRegular),
+            Err(Errno::ISDIR | Errno::NXIO | Errno::NODEV) => {
+                let mode = rustix::fs::stat(&path).map(|found| found.st_mode);
+                let kind = mode.map_or(FileType::Unknown, FileType::from_raw_mode);
+                return Err(OpenError::NotRegular(name_of(kind)));
+            }
             // Links in a circle higher up give the same error (and on BSD, MLINK).
             Err(e @ (Errno::LOOP | Errno::MLINK)) => {
                 let link = flags.contains(OFlags::NOFOLLOW) && path.is_symlink();
@@ -297,9 +301,20 @@ fn open_descriptor(path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Er
 fn check(descriptor: OwnedFd) -> Result<(OwnedFd, Facts), OpenError> {
     let facts = linux::facts(&descriptor)?;
     if facts.kind != FileType::RegularFile {
-        return Err(OpenError::NotRegular);
+        return Err(OpenError::NotRegular(name_of(facts.kind)));
     }
     Ok((keep_above(descriptor, LOWEST_DESCRIPTOR)?, facts))
+}
+
+/// What the name stands for, which is no regular file.
+fn name_of(kind: FileType) -> &'static str {
+    match kind {
+        FileType::Directory => "a directory",
+        FileType::Fifo => "a FIFO",
+        FileType::Socket => "a socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "a device",
+        _ => "something else",
+    }
 }
 
 /// The same open file under a descriptor that is at least `lowest`.
