@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::chain::Chain;
+use super::current::CurrentFile;
 
 /// The thread, and how to end it.
 #[derive(Debug)]
@@ -19,10 +19,10 @@ pub(super) struct Background {
 impl Background {
     /// Starts the thread; `None` if the system has no room for one: then syncs
     /// are left to the durable saves and the close of the handle.
-    pub(super) fn start(chain: &Arc<Chain>, interval: Duration) -> Option<Background> {
+    pub(super) fn start(file: &Arc<CurrentFile>, interval: Duration) -> Option<Background> {
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
-        let (theirs, chain) = (Arc::clone(&stop), Arc::clone(chain));
-        let body = move || run(&chain, interval, &theirs);
+        let (theirs, file) = (Arc::clone(&stop), Arc::clone(file));
+        let body = move || run(&file, interval, &theirs);
         let thread = std::thread::Builder::new().name("cloakroom sync".into()).spawn(body).ok()?;
         Some(Background { stop, thread: Some(thread) })
     }
@@ -44,7 +44,7 @@ impl Background {
     }
 }
 
-fn run(chain: &Chain, interval: Duration, stop: &(Mutex<bool>, Condvar)) {
+fn run(file: &CurrentFile, interval: Duration, stop: &(Mutex<bool>, Condvar)) {
     let (flag, wake) = stop;
     let mut stopped = flag.lock().unwrap_or_else(PoisonError::into_inner);
     while !*stopped {
@@ -52,7 +52,7 @@ fn run(chain: &Chain, interval: Duration, stop: &(Mutex<bool>, Condvar)) {
         stopped = waited.unwrap_or_else(PoisonError::into_inner).0;
         if !*stopped {
             drop(stopped);
-            chain.sync_if_due(interval);
+            file.sync_if_due(interval);
             stopped = flag.lock().unwrap_or_else(PoisonError::into_inner);
         }
     }

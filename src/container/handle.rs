@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use super::background::Background;
-use super::chain::Chain;
 use super::check::Report;
+use super::current::{Current, CurrentFile};
 use super::index::reading;
 use super::info::Info;
 use super::iter::Sessions;
@@ -55,7 +55,7 @@ const ATTEMPTS: u32 = 16;
 /// ```
 #[derive(Debug)]
 pub struct ByteContainer {
-    pub(super) chain: Arc<Chain>,
+    pub(super) file: Arc<CurrentFile>,
     pub(super) background: Option<Background>,
 }
 
@@ -123,7 +123,7 @@ impl ByteContainer {
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     pub fn iter(&self) -> Sessions<'_> {
-        Sessions::new(Arc::clone(&self.chain.current().file))
+        Sessions::new(Arc::clone(&self.file.current()))
     }
 
     /// Returns when everything saved before, by anybody, is on the disk, whatever
@@ -147,11 +147,11 @@ impl ByteContainer {
     /// ```
     pub fn sync(&self) -> Result<()> {
         for _ in 0..ATTEMPTS {
-            let file = self.chain.file()?;
-            if sync(file).map_err(|error| error.at(file.path.as_deref()))? {
+            let file = self.file.file()?;
+            if sync(&file).map_err(|error| error.at(file.path.as_deref()))? {
                 return Ok(());
             }
-            self.follow_name()?;
+            self.follow_name(&file)?;
         }
         Err(self.timed_out("sync"))
     }
@@ -197,8 +197,8 @@ impl ByteContainer {
     }
 
     fn reading<T>(&self, read: impl FnOnce(&OpenFile) -> Result<T>) -> Result<T> {
-        let file = &self.chain.current().file;
-        read(file).map_err(|error| error.at(file.path.as_deref()))
+        let file = self.file.current();
+        read(&file).map_err(|error| error.at(file.path.as_deref()))
     }
 
     /// Finds a session under the lock and changes it; syncs as the handle's
@@ -210,26 +210,25 @@ impl ByteContainer {
     ) -> Result<T> {
         let id = self.valid(id)?;
         for attempt in 0..ATTEMPTS {
-            let file = self.chain.file()?;
-            let done = try_change(file, id, attempt, &mut operation);
+            let file = self.file.file()?;
+            let done = try_change(&file, id, attempt, &mut operation);
             match done.map_err(|error| error.at(file.path.as_deref()))? {
                 Tried::Done(value) => return Ok(value),
                 Tried::Again => {}
-                Tried::Replaced => self.follow_name()?,
+                Tried::Replaced => self.follow_name(&file)?,
             }
         }
         Err(self.timed_out("make room"))
     }
 
     /// The file was replaced under its name: opens the one that took its place.
-    fn follow_name(&self) -> Result<()> {
-        let chain = self.chain.current();
-        chain.reopen().map_err(|error| error.at(chain.file.path.as_deref()))
+    fn follow_name(&self, replaced: &Current) -> Result<()> {
+        self.file.reopen(replaced).map_err(|error| error.at(replaced.path.as_deref()))
     }
 
     /// What is refused before the file is looked at.
     pub(super) fn refused(&self, kind: ErrorKind) -> Error {
-        Error::from(kind).at(self.chain.current().file.path.as_deref())
+        Error::from(kind).at(self.file.current().path.as_deref())
     }
 
     pub(super) fn valid<'a>(&self, id: &'a [u8]) -> Result<&'a [u8]> {
@@ -240,7 +239,7 @@ impl ByteContainer {
     }
 
     fn timed_out(&self, action: &'static str) -> Error {
-        let file = &self.chain.current().file;
+        let file = self.file.current();
         Error::io(action, std::io::ErrorKind::TimedOut.into()).at(file.path.as_deref())
     }
 }
@@ -310,13 +309,12 @@ impl Drop for ByteContainer {
     /// Gives back what the handle keeps, and syncs if its interval is over. In a
     /// forked child nothing of the parent's is touched.
     fn drop(&mut self) {
-        let file = &self.chain.current().file;
+        let file = self.file.current();
         let ours = file.is_own_process();
         if let Some(background) = self.background.take() {
             // The thread is of the process that made the handle, which is not ours in
             // a forked child, even if that has opened the file anew.
-            let first = &self.chain.file;
-            if first.is_own_process() {
+            if self.file.is_of_this_process() {
                 background.stop();
             } else {
                 background.forget();
@@ -333,7 +331,7 @@ impl Drop for ByteContainer {
         if let Durability::Interval(interval) = file.options.durability
             && !file.compared_within(interval)
         {
-            self.chain.sync_if_due(interval);
+            self.file.sync_if_due(interval);
         }
     }
 }

@@ -47,10 +47,10 @@
 mod allocate;
 mod background;
 mod busy;
-mod chain;
 mod check;
 mod claims;
 mod create;
+mod current;
 mod extend;
 mod growth;
 mod handle;

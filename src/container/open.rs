@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::background::Background;
-use super::chain::Chain;
 use super::create::{exists, initialise, is_blank, is_unfinished};
+use super::current::CurrentFile;
 use super::handle::ByteContainer;
 use super::open_file::OpenFile;
 use super::options::{Durability, Options};
@@ -148,14 +148,14 @@ impl ByteContainer {
     fn of(file: OpenFile) -> ByteContainer {
         let options = file.options.clone();
         let writes = file.read_only.is_none();
-        let chain = Arc::new(Chain::new(file));
+        let file = Arc::new(CurrentFile::new(file));
         let background = match options.durability {
             Durability::Interval(interval) if options.background_sync && writes => {
-                Background::start(&chain, interval)
+                Background::start(&file, interval)
             }
             _ => None,
         };
-        ByteContainer { chain, background }
+        ByteContainer { file, background }
     }
 }
 

@@ -64,7 +64,7 @@ impl ByteContainer {
         value: &mut Vec<u8>,
     ) -> Result<Option<Session<()>>> {
         let id = self.valid(id.as_ref())?;
-        let file = &self.chain.current().file;
+        let file = self.file.current();
         let found = file
             .find_session(file.records.tagger.tag(id), Wanted::Id(id), value)
             .map_err(|error| error.at(file.path.as_deref()))?;

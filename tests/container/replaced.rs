@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::Arc;
 use std::thread;
 
-use cloakroom::{ByteContainer, ErrorKind, Options};
+use cloakroom::{ByteContainer, ErrorKind, MapPolicy, Options};
 
 use crate::fixture::{Fixture, quick, refusal, value};
 
@@ -74,6 +74,28 @@ fn a_file_may_be_replaced_again_and_again_under_many_threads() {
     });
     container.save("visitor", b"a hat").unwrap();
     assert_eq!(value(&fixture.open(quick()), "visitor"), b"a hat");
+}
+
+/// A long-lived handle kept each file that was ever replaced under it, with the space that
+/// it takes, until the handle was closed.
+#[test]
+fn a_file_that_was_replaced_is_let_go_of_with_the_next_change() {
+    let fixture = Fixture::file();
+    let container = fixture.create(Options::new().map(MapPolicy::AfterLoads(0)));
+    for _ in 0..5 {
+        container.save("visitor", b"a hat").unwrap();
+        assert_eq!(value(&container, "visitor"), b"a hat");
+        let other = Fixture::file();
+        drop(other.create(quick()));
+        fs::rename(other.path(), fixture.path()).unwrap();
+        container.save("visitor", b"a coat").unwrap();
+    }
+    let gone = format!("{} (deleted)", fixture.path().display());
+    let open = fs::read_dir("/proc/self/fd").unwrap();
+    let open = open.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+    assert_eq!(open.filter(|link| link.as_os_str() == gone.as_str()).count(), 0);
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    assert_eq!(maps.lines().filter(|line| line.ends_with(&gone)).count(), 0);
 }
 
 #[test]
