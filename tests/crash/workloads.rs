@@ -23,6 +23,8 @@ pub(crate) enum Step {
     SaveLarge,
     Remove,
     Touch,
+    /// A logout that keeps the line: the deadline has passed.
+    End,
     /// As many new sessions as a nearly full index takes before it grows, and one
     /// more.
     Grow,
@@ -33,13 +35,14 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    pub(crate) const ALL: [Step; 10] = [
+    pub(crate) const ALL: [Step; 11] = [
         Step::Insert,
         Step::SaveSame,
         Step::SaveOther,
         Step::SaveLarge,
         Step::Remove,
         Step::Touch,
+        Step::End,
         Step::Grow,
         Step::Recover,
         Step::Sync,
@@ -192,6 +195,11 @@ fn act(
         Step::Touch => {
             told.states.push(state);
             container.touch(&told.ids[OLD], Some(u64::MAX >> 17)).is_ok()
+        }
+        Step::End => {
+            state[OLD] = None;
+            told.states.push(state);
+            container.touch(&told.ids[OLD], Some(1)).is_ok()
         }
         Step::Recover | Step::Sync => {
             told.states.push(state);
