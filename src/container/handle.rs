@@ -292,15 +292,16 @@ fn try_change<T>(
         {
             file.sync_after(writer)?;
         }
+        // To save space: if it fails, the index grows.
+        _ if sync_wanted => {
+            drop(writer);
+            file.sync_now();
+        }
         Durability::Interval(_) if answer_epoch != 0 => {
             drop(writer);
             file.sync_if_due(&control);
         }
         _ => drop(writer),
-    }
-    if sync_wanted {
-        // To save space: if it fails, the index grows.
-        file.sync_now();
     }
     Ok(Tried::Done(value))
 }
