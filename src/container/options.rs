@@ -37,7 +37,9 @@ pub enum Durability {
     /// and the next durable save or [`sync`](crate::ByteContainer::sync) tell.
     Interval(Duration),
     /// The disk gets it when the system likes. For caches and tests. Still never
-    /// damaged by a crash.
+    /// damaged by a crash. Where only a sync gives space back, as that of sessions that
+    /// were removed, a save now and then syncs all the same, rather than let the file
+    /// grow; so does one in an interval.
     Never,
 }
 

@@ -7,10 +7,10 @@
 //! records of entries with pending versions, the heads of the blocks, the control
 //! page (invariant 12). What nobody names any more need not be.
 //!
-//! What the medium cannot give back is left out: the page cache does not have it, so
-//! there is nothing that could be written. The sync that comes upon a part of the index
-//! or a version of which that is true fails, once, and the next one goes on behind it:
-//! one bad sector must not keep everybody's saves from becoming durable.
+//! Where the medium cannot give back a page of the index or a version, the page cache
+//! does not have it, and there is nothing that could be written. Then the sync stays in
+//! doubt, and nobody is told that anything is durable. Only a recovery leaves it out: it
+//! must come to its end, or nobody could save any more, whatever the promise.
 //!
 //! Identical bytes are the one thing that may be written to a published record:
 //! a reader cannot tell (invariant 7).
@@ -21,7 +21,7 @@ use super::rules::{Rule, holds};
 use super::sync::Turn;
 use super::trim::page_end;
 use super::writer::{Locked, Writer};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::control::Control;
 use crate::format::entry::Entry;
 use crate::format::segment::{ENTRIES, entry_offset};
@@ -34,17 +34,21 @@ use crate::format::{BLOCK_COUNT_MAX, BLOCK_SIZE, LINE_SIZE, PAGE_SIZE, place};
 const HEADS_PER_HOLD: u32 = 16;
 const RECORDS_PER_HOLD: u32 = 8;
 const BYTES_PER_HOLD: u64 = 1 << 16;
-/// What a rewriting came upon first that it had to leave out.
-type LeftOut = Option<Error>;
+/// What becomes of what the medium cannot give back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unreadable {
+    Fails,
+    IsLeftOut,
+}
 
-/// Goes on where the medium cannot give something back.
-fn leave_out<T: Default>(result: Result<T>, left_out: &mut LeftOut) -> Result<T> {
-    match result {
-        Err(error) if error.is_of_the_medium() => {
-            left_out.get_or_insert(error);
-            Ok(T::default())
+impl Unreadable {
+    fn judge<T: Default>(self, result: Result<T>) -> Result<T> {
+        match result {
+            Err(error) if self == Unreadable::IsLeftOut && error.is_of_the_medium() => {
+                Ok(T::default())
+            }
+            other => other,
         }
-        other => other,
     }
 }
 
@@ -53,8 +57,7 @@ fn leave_out<T: Default>(result: Result<T>, left_out: &mut LeftOut) -> Result<T>
 const FIRST_LINE: u32 = BLOCK_COUNT_MAX as u32;
 
 impl Writer<'_> {
-    /// All of it in one lock hold: for recovery, which goes before everything. What it
-    /// leaves out nobody was told is on the disk.
+    /// All of it in one lock hold: for recovery, which goes before everything.
     pub(super) fn rewrite_everything(&mut self) -> Result<()> {
         // Not those of a split that recovery will drop: a cut may have left the
         // root line without the segments that it names.
@@ -69,7 +72,7 @@ impl Writer<'_> {
     fn rewrite_segment(&self, number: u32) -> Result<()> {
         let mut first = 0;
         while first < ENTRIES {
-            first = self.rewrite_lines(number, first, &mut None)?;
+            first = self.rewrite_lines(number, first, Unreadable::IsLeftOut)?;
         }
         Ok(())
     }
@@ -77,20 +80,20 @@ impl Writer<'_> {
     /// Rewrites lines of a segment from this one on, and the records of versions in them
     /// that are not durable, as many as a hold of the lock may take. Says with which line
     /// to go on.
-    fn rewrite_lines(&self, number: u32, first: u32, left_out: &mut LeftOut) -> Result<u32> {
+    fn rewrite_lines(&self, number: u32, first: u32, unreadable: Unreadable) -> Result<u32> {
         // A segment that cannot be found is damage already; it must not keep the
         // others from being written.
         let Some(segment) = self.segment_if_sound(number)? else { return Ok(ENTRIES) };
         let mut end = ENTRIES.min(page_end(first));
         let (mut records, mut bytes) = (0, 0);
-        let sessions = leave_out(self.sessions_in(number, first, end - first), left_out)?;
+        let sessions = unreadable.judge(self.sessions_in(number, first, end - first))?;
         for (offset, entry) in sessions {
             let pending = !self.control.is_durable(entry.epoch);
             if !pending || !holds(Rule::PendingRecordsRewritten) {
                 continue;
             }
             for word in [entry.cur, entry.mid] {
-                bytes += leave_out(self.rewrite_record(word, &entry), left_out)?;
+                bytes += unreadable.judge(self.rewrite_record(word, &entry))?;
             }
             records += 1;
             if records == RECORDS_PER_HOLD || bytes >= BYTES_PER_HOLD {
@@ -100,7 +103,7 @@ impl Writer<'_> {
         }
         // With the lines at its head go those after them.
         let from = if first == 0 { 0 } else { entry_offset(first) };
-        leave_out(self.rewrite_bytes(segment + from, entry_offset(end) - from), left_out)?;
+        unreadable.judge(self.rewrite_bytes(segment + from, entry_offset(end) - from))?;
         Ok(end)
     }
 
@@ -117,12 +120,12 @@ impl Writer<'_> {
         Ok(readable.len as u64 + readable.pieces.len() as u64 * BLOCK_SIZE)
     }
 
-    /// The first line of each block of a range. No session is lost with one that is left
-    /// out.
+    /// The first line of each block of a range. No session is lost with one that cannot be
+    /// read, so it is left out.
     fn rewrite_heads(&self, from: u32, to: u32) -> Result<()> {
         for block in from.max(1)..to.min(self.blocks) {
             let done = self.rewrite_bytes(u64::from(block) * BLOCK_SIZE, LINE_SIZE as u64);
-            leave_out(done, &mut None)?;
+            Unreadable::IsLeftOut.judge(done)?;
         }
         Ok(())
     }
@@ -185,20 +188,19 @@ impl Writer<'_> {
             return Ok(true);
         }
         let done = self.control.rewritten;
-        let mut left_out = None;
         let rewritten = if let Some(line) = done.checked_sub(FIRST_LINE) {
             let (number, first) = (line / ENTRIES, line % ENTRIES);
             if number >= self.root.named() {
                 self.rewrite_tables(self.root.named())?;
                 return Ok(true);
             }
-            FIRST_LINE + number * ENTRIES + self.rewrite_lines(number, first, &mut left_out)?
+            FIRST_LINE + number * ENTRIES + self.rewrite_lines(number, first, Unreadable::Fails)?
         } else {
             let end = done + HEADS_PER_HOLD;
             self.rewrite_heads(done, end)?;
             if end < self.blocks { end } else { FIRST_LINE }
         };
         self.set_control(Control { rewritten, ..self.control })?;
-        left_out.map_or(Ok(false), Err)
+        Ok(false)
     }
 }

@@ -103,9 +103,6 @@ impl Writer<'_> {
         let Some(lines) = target.spots.lines() else {
             return self.want_room(target);
         };
-        if self.must_settle(target)? {
-            return Ok(Attempt::Sync);
-        }
         let now_ms = self.file.storage().now_ms().min(TIME_MS_MAX);
         let times = RecordTimes {
             nonce: self.file.nonces.next(self.file.storage())?,
@@ -128,24 +125,16 @@ impl Writer<'_> {
             None => Entry::new(key.tag),
         };
         let next = base.with(newest, &self.control);
+        let (next, leaking) =
+            if target.living.is_some() { (next, Word::NOTHING) } else { next.reborn() };
         let entry = Entry {
             created_ms: created_ms.min(TIME_MS_MAX),
             deadline_ms: deadline_ms.min(TIME_MS_MAX),
-            ..if target.living.is_some() { next } else { next.reborn() }
+            ..next
         };
-        self.publish(target, &lines, before, entry)?;
+        self.publish(target, &lines, before, entry, leaking)?;
         self.local().saves = self.local_ref().saves.saturating_add(1);
         Ok(Attempt::Done(Version { word: newest.word, nonce: times.nonce }))
-    }
-
-    /// Whether a life of the session is over by its deadline while a sync may be making a
-    /// version of it durable: the entry would have to keep that one beside one known
-    /// durable, and could say of one word only that it must not come back.
-    fn must_settle(&self, target: &Target) -> Result<bool> {
-        let (None, Some(raw)) = (target.living, target.raw) else { return Ok(false) };
-        let newest = Newest { word: Word::NOTHING, class: None, large: false };
-        let next = self.clean(&raw)?.with(newest, &self.control);
-        Ok(next.mid.offset().is_some() && holds(Rule::EndedLivesSettled))
     }
 
     /// Publishes the removal of the session, whether it lives, is expired or
@@ -166,7 +155,7 @@ impl Writer<'_> {
         let newest = Newest { word, class: None, large: false };
         let base = self.owned(&self.clean(&before)?)?;
         let entry = Entry { deadline_ms: 0, ..base.with(newest, &self.control) };
-        self.publish(target, &lines, Some(before), entry)?;
+        self.publish(target, &lines, Some(before), entry, Word::NOTHING)?;
         Ok(Attempt::Done(()))
     }
 
@@ -181,7 +170,7 @@ impl Writer<'_> {
             };
         };
         let entry = Entry { deadline_ms: deadline_ms.min(TIME_MS_MAX), ..living };
-        self.publish(target, &lines, target.raw, entry)?;
+        self.publish(target, &lines, target.raw, entry, Word::NOTHING)?;
         Ok(Attempt::Done(true))
     }
 
@@ -197,16 +186,17 @@ impl Writer<'_> {
     }
 
     /// Writes the entry, counts it, and releases what `before` named and it does
-    /// not.
+    /// not, but for `leaking`.
     fn publish(
         &mut self,
         target: &Target,
         lines: &Lines,
         before: Option<Entry>,
         entry: Entry,
+        leaking: Word,
     ) -> Result<()> {
         if let Some(before) = before.filter(|_| !holds(Rule::BitClearedAfterwards)) {
-            self.release_dropped(&before, Some(&entry))?;
+            self.release_but(&before, Some(&entry), leaking)?;
         }
         if let Some(before) = &before {
             self.withhold_lost(before, Some(&entry))?;
@@ -219,7 +209,7 @@ impl Writer<'_> {
         let new_line = i32::from(before.is_none());
         let sessions = i32::from(counted(entry)) - i32::from(before.is_some_and(counted));
         if let Some(before) = before.filter(|_| holds(Rule::BitClearedAfterwards)) {
-            self.release_dropped(&before, Some(&entry))?;
+            self.release_but(&before, Some(&entry), leaking)?;
         }
         if new_line != 0 || sessions != 0 {
             let tally = self.count(entry.tag, new_line, sessions)?;

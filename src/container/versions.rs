@@ -64,9 +64,22 @@ impl Entry {
     }
 
     /// This entry, which has just got the first version of a new life: no version
-    /// before it may come back, since it would come with the times of this one.
-    pub(crate) fn reborn(&self) -> Entry {
-        Entry { ended: self.old.offset().is_some(), ..*self }
+    /// before it may come back, since it would come with the times of this one. Of `old`
+    /// the entry says so. A `mid`, which a sync under way may be making durable, it gives
+    /// up: the second word returned, whose space must not be released, since that sync
+    /// may leave an entry on the disk that needs it.
+    pub(crate) fn reborn(&self) -> (Entry, Word) {
+        let entry = Entry { ended: self.old.offset().is_some(), ..*self };
+        if self.mid.offset().is_none() || !holds(Rule::EndedLivesLeaveNoMid) {
+            return (entry, Word::NOTHING);
+        }
+        (Entry { mid: Word::NOTHING, mid_age: 0, ..entry }, self.mid)
+    }
+
+    /// This entry as if it did not name this version.
+    fn without(&self, word: Word) -> Entry {
+        let keep = |named: Word| if named == word { Word::NOTHING } else { named };
+        Entry { cur: keep(self.cur), mid: keep(self.mid), old: keep(self.old), ..*self }
     }
 
     /// The versions that serve when newer ones were lost, by their place.
@@ -178,6 +191,21 @@ impl Writer<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Releases what `before` names and `after` does not, but for `leaking`, which only
+    /// the next generation's pass gives back.
+    pub(crate) fn release_but(
+        &mut self,
+        before: &Entry,
+        after: Option<&Entry>,
+        leaking: Word,
+    ) -> Result<()> {
+        if leaking.is_nothing() {
+            return self.release_dropped(before, after);
+        }
+        self.release_dropped(&before.without(leaking), after)?;
+        self.want_generation()
     }
 
     /// Releases what `before`, as it was on the disk, names and `after` does not.

@@ -46,7 +46,7 @@ const FOUND: &[(Rule, Hunt)] = &[
     (Rule::LargeValuesGiveBlocksBack, Played("large_values_come_and_go")),
     (Rule::TrimOnlyWhenDurable, Played("saved_and_trimmed_at_once")),
     (Rule::EndedLivesStayOver, Played("a_life_ends_and_another_begins")),
-    (Rule::EndedLivesSettled, Played("a_life_ends_before_it_is_durable")),
+    (Rule::EndedLivesLeaveNoMid, Played("a_life_ends_before_it_is_durable")),
     (Rule::TombstonesDurableFirst, Played("removed_and_trimmed_at_once")),
     (Rule::EntriesWrittenWhole, Serial(0)),
     (Rule::VacatedLinesHeld, Played("back_after_vacating")),

@@ -470,5 +470,7 @@ fn serial_runs_lose_nothing_either() {
     println!("{tally:?}");
     stage::say("simulated power cuts, random", tally.cuts);
     stage::say("simulated kills, random", tally.kills);
-    assert!(tally.cuts > 0 && tally.kills > 0);
+    // One seed alone may be without.
+    let alone = std::env::var_os("CLOAKROOM_SEED").is_some();
+    assert!(alone || tally.cuts > 0 && tally.kills > 0);
 }
