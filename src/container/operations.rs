@@ -115,7 +115,9 @@ impl ByteContainer {
     }
 
     /// Saves a session as it was elsewhere: with the times of a dump. What there
-    /// is of this id is replaced, its times and its deadline too.
+    /// is of this id is replaced, its times and its deadline too. A power cut that takes
+    /// this version from a session that lived may leave its former value with these
+    /// times, as if it had been touched.
     ///
     /// # Errors
     /// As [`ByteContainer::save`].
