@@ -57,7 +57,7 @@ rules! {
     LargeValuesGiveBlocksBack, 22, "The blocks of a large value are released with its record.";
     TrimOnlyWhenDurable, 4, "Older versions are let go only when the newest is durable.";
     EndedLivesStayOver, 15, "A version of a life that is over never serves again.";
-    EndedLivesLeaveNoMid, 15, "The entry of a new life names no `mid` of the one before.";
+    EndedMidsStayOver, 15, "Nor does one that a sync under way may be making durable.";
     TombstonesDurableFirst, 15, "A line is vacated only when its tombstone is durable.";
     EntriesWrittenWhole, 6, "An entry is written by one call.";
     VacatedLinesHeld, 15, "A vacated line is another id's only when the vacating is durable.";

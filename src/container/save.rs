@@ -125,14 +125,12 @@ impl Writer<'_> {
             None => Entry::new(key.tag),
         };
         let next = base.with(newest, &self.control);
-        let (next, leaking) =
-            if target.living.is_some() { (next, Word::NOTHING) } else { next.reborn() };
         let entry = Entry {
             created_ms: created_ms.min(TIME_MS_MAX),
             deadline_ms: deadline_ms.min(TIME_MS_MAX),
-            ..next
+            ..if target.living.is_some() { next } else { next.reborn() }
         };
-        self.publish(target, &lines, before, entry, leaking)?;
+        self.publish(target, &lines, before, entry)?;
         self.local().saves = self.local_ref().saves.saturating_add(1);
         Ok(Attempt::Done(Version { word: newest.word, nonce: times.nonce }))
     }
@@ -155,7 +153,7 @@ impl Writer<'_> {
         let newest = Newest { word, class: None, large: false };
         let base = self.owned(&self.clean(&before)?)?;
         let entry = Entry { deadline_ms: 0, ..base.with(newest, &self.control) };
-        self.publish(target, &lines, Some(before), entry, Word::NOTHING)?;
+        self.publish(target, &lines, Some(before), entry)?;
         Ok(Attempt::Done(()))
     }
 
@@ -170,7 +168,7 @@ impl Writer<'_> {
             };
         };
         let entry = Entry { deadline_ms: deadline_ms.min(TIME_MS_MAX), ..living };
-        self.publish(target, &lines, target.raw, entry, Word::NOTHING)?;
+        self.publish(target, &lines, target.raw, entry)?;
         Ok(Attempt::Done(true))
     }
 
@@ -186,17 +184,16 @@ impl Writer<'_> {
     }
 
     /// Writes the entry, counts it, and releases what `before` named and it does
-    /// not, but for `leaking`.
+    /// not.
     fn publish(
         &mut self,
         target: &Target,
         lines: &Lines,
         before: Option<Entry>,
         entry: Entry,
-        leaking: Word,
     ) -> Result<()> {
         if let Some(before) = before.filter(|_| !holds(Rule::BitClearedAfterwards)) {
-            self.release_but(&before, Some(&entry), leaking)?;
+            self.release_dropped(&before, Some(&entry))?;
         }
         if let Some(before) = &before {
             self.withhold_lost(before, Some(&entry))?;
@@ -209,7 +206,7 @@ impl Writer<'_> {
         let new_line = i32::from(before.is_none());
         let sessions = i32::from(counted(entry)) - i32::from(before.is_some_and(counted));
         if let Some(before) = before.filter(|_| holds(Rule::BitClearedAfterwards)) {
-            self.release_but(&before, Some(&entry), leaking)?;
+            self.release_dropped(&before, Some(&entry))?;
         }
         if new_line != 0 || sessions != 0 {
             let tally = self.count(entry.tag, new_line, sessions)?;

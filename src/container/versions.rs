@@ -14,7 +14,7 @@ use super::writer::Writer;
 use crate::error::{Error, Result};
 use crate::format::class::Class;
 use crate::format::control::Control;
-use crate::format::entry::Entry;
+use crate::format::entry::{Entry, MID_AGE_MAX};
 use crate::format::word::Word;
 
 /// The newest version of an entry to be.
@@ -33,19 +33,20 @@ impl Entry {
             !word.is_nothing() && !control.is_durable(epoch) && epoch < control.write_epoch
         };
         let any = !holds(Rule::OldIsLastDurable);
-        let (old, ended) = if !self.cur.is_nothing() && (control.is_durable(self.epoch) || any) {
+        let (old, old_ended) = if !self.cur.is_nothing() && (control.is_durable(self.epoch) || any)
+        {
             (self.cur, false)
         } else if !self.mid.is_nothing() && control.is_durable(self.mid_epoch()) {
-            (self.mid, false)
+            (self.mid, self.mid_ended)
         } else {
-            (self.old, self.ended)
+            (self.old, self.old_ended)
         };
-        let (mid, mid_epoch) = if pending(self.cur, self.epoch) {
-            (self.cur, self.epoch)
+        let (mid, mid_epoch, mid_ended) = if pending(self.cur, self.epoch) {
+            (self.cur, self.epoch, false)
         } else if pending(self.mid, self.mid_epoch()) {
-            (self.mid, self.mid_epoch())
+            (self.mid, self.mid_epoch(), self.mid_ended)
         } else {
-            (Word::NOTHING, control.write_epoch)
+            (Word::NOTHING, control.write_epoch, false)
         };
         let mid = if holds(Rule::MidIsKept) { mid } else { Word::NOTHING };
         let mid_epoch = if holds(Rule::MidKeepsItsEpoch) { mid_epoch } else { control.write_epoch };
@@ -55,31 +56,21 @@ impl Entry {
             mid,
             old,
             epoch: control.write_epoch,
-            mid_age: (control.write_epoch - mid_epoch).try_into().unwrap_or(u8::MAX),
+            mid_age: (control.write_epoch - mid_epoch).min(MID_AGE_MAX.into()) as u8,
             class: newest.class,
             large: newest.large || (self.large && kept),
-            ended,
+            old_ended,
+            mid_ended,
             ..*self
         }
     }
 
     /// This entry, which has just got the first version of a new life: no version
-    /// before it may come back, since it would come with the times of this one. Of `old`
-    /// the entry says so. A `mid`, which a sync under way may be making durable, it gives
-    /// up: the second word returned, whose space must not be released, since that sync
-    /// may leave an entry on the disk that needs it.
-    pub(crate) fn reborn(&self) -> (Entry, Word) {
-        let entry = Entry { ended: self.old.offset().is_some(), ..*self };
-        if self.mid.offset().is_none() || !holds(Rule::EndedLivesLeaveNoMid) {
-            return (entry, Word::NOTHING);
-        }
-        (Entry { mid: Word::NOTHING, mid_age: 0, ..entry }, self.mid)
-    }
-
-    /// This entry as if it did not name this version.
-    fn without(&self, word: Word) -> Entry {
-        let keep = |named: Word| if named == word { Word::NOTHING } else { named };
-        Entry { cur: keep(self.cur), mid: keep(self.mid), old: keep(self.old), ..*self }
+    /// before it may come back, since it would come with the times of this one. They are
+    /// named all the same: entries on the disk may need them, until this one is durable.
+    pub(crate) fn reborn(&self) -> Entry {
+        let mid_ended = self.mid.offset().is_some() && holds(Rule::EndedMidsStayOver);
+        Entry { old_ended: self.old.offset().is_some(), mid_ended, ..*self }
     }
 
     /// The versions that serve when newer ones were lost, by their place.
@@ -89,7 +80,8 @@ impl Entry {
 
     /// This entry, cleaned, with its durable newest version as the only one.
     pub(crate) fn trimmed(&self) -> Entry {
-        Entry { mid: Word::NOTHING, mid_age: 0, old: self.cur, ended: false, ..*self }
+        let alone = Entry { mid: Word::NOTHING, mid_age: 0, old: self.cur, ..*self };
+        Entry { old_ended: false, mid_ended: false, ..alone }
     }
 }
 
@@ -149,7 +141,8 @@ impl Writer<'_> {
         clean.mid = Word::NOTHING;
         clean.mid_age = 0;
         clean.old = clean.cur;
-        clean.ended = false;
+        clean.old_ended = false;
+        clean.mid_ended = false;
         Ok(clean)
     }
 
@@ -191,21 +184,6 @@ impl Writer<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Releases what `before` names and `after` does not, but for `leaking`, which only
-    /// the next generation's pass gives back.
-    pub(crate) fn release_but(
-        &mut self,
-        before: &Entry,
-        after: Option<&Entry>,
-        leaking: Word,
-    ) -> Result<()> {
-        if leaking.is_nothing() {
-            return self.release_dropped(before, after);
-        }
-        self.release_dropped(&before.without(leaking), after)?;
-        self.want_generation()
     }
 
     /// Releases what `before`, as it was on the disk, names and `after` does not.

@@ -4,8 +4,8 @@
 //! An entry is always written whole, so that its three words, its epochs and
 //! its deadline are of one moment (invariants 5 and 6). `cur` is the newest
 //! version, `mid` the newest one of an earlier epoch that is not yet durable,
-//! `old` the newest one known durable; equal words are one version. Where `old` is of
-//! a life of the session that is over, it is named only to keep its space: it must
+//! `old` the newest one known durable; equal words are one version. Where `mid` or `old`
+//! is of a life of the session that is over, it is named only to keep its space: it must
 //! never be loaded again, since the deadline that ended it is not in the entry any more.
 
 use super::checksum::{LINE_CHECK, Seal};
@@ -33,7 +33,11 @@ const NO_RECORD: u64 = 0x3e;
 /// Bit of `KIND`: one of the words may name a record whose value is large.
 const LARGE: u64 = 0x40;
 /// Bit of `KIND`: `old` is of a life of the session that is over.
-const ENDED: u64 = 0x80;
+const OLD_ENDED: u64 = 0x80;
+/// Bit of `MID_AGE`: the same of `mid`.
+const MID_ENDED: u64 = 0x80;
+/// The age itself, at most.
+pub(crate) const MID_AGE_MAX: u8 = 0x7f;
 
 /// What one line of a segment holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +72,9 @@ pub(crate) struct Entry {
     /// One of the words may name a record whose value lies in blocks of its own.
     pub(crate) large: bool,
     /// `old` is of a life of the session that is over.
-    pub(crate) ended: bool,
+    pub(crate) old_ended: bool,
+    /// `mid` is.
+    pub(crate) mid_ended: bool,
 }
 
 impl Entry {
@@ -85,7 +91,8 @@ impl Entry {
             created_ms: 0,
             class: None,
             large: false,
-            ended: false,
+            old_ended: false,
+            mid_ended: false,
         }
     }
 
@@ -102,7 +109,8 @@ impl Entry {
 
     /// Those of this life of the session, which a load may come to.
     pub(crate) fn living_words(&self) -> [Word; 3] {
-        [self.cur, self.mid, if self.ended { Word::NOTHING } else { self.old }]
+        let unless = |ended: bool, word: Word| if ended { Word::NOTHING } else { word };
+        [self.cur, unless(self.mid_ended, self.mid), unless(self.old_ended, self.old)]
     }
 
     /// Whether the session is over at `now_ms`, be it removed or not.
@@ -135,7 +143,7 @@ impl Slot {
         if kind == VACATED {
             return Some(Slot::Vacated { tag, epoch: EPOCH.get(line) });
         }
-        let class = match kind & !(LARGE | ENDED) {
+        let class = match kind & !(LARGE | OLD_ENDED) {
             NO_RECORD => None,
             code => Some(Class::from_code(code as u8)?),
         };
@@ -146,12 +154,13 @@ impl Slot {
             mid: word(MID),
             old: word(OLD),
             epoch: EPOCH.get(line),
-            mid_age: MID_AGE.get(line) as u8,
+            mid_age: MID_AGE.get(line) as u8 & MID_AGE_MAX,
             deadline_ms: DEADLINE.get(line),
             created_ms: CREATED.get(line),
             class,
             large: kind & LARGE != 0,
-            ended: kind & ENDED != 0,
+            old_ended: kind & OLD_ENDED != 0,
+            mid_ended: MID_AGE.get(line) & MID_ENDED != 0,
         }))
     }
 
@@ -173,11 +182,12 @@ impl Slot {
                 EPOCH.put(&mut line, entry.epoch);
                 DEADLINE.put(&mut line, entry.deadline_ms);
                 CREATED.put(&mut line, entry.created_ms);
-                MID_AGE.put(&mut line, entry.mid_age.into());
+                let mid_ended = if entry.mid_ended { MID_ENDED } else { 0 };
+                MID_AGE.put(&mut line, u64::from(entry.mid_age.min(MID_AGE_MAX)) | mid_ended);
                 let kind = entry.class.map_or(NO_RECORD, |class| class.code().into());
                 let large = if entry.large { LARGE } else { 0 };
-                let ended = if entry.ended { ENDED } else { 0 };
-                KIND.put(&mut line, kind | large | ended);
+                let old_ended = if entry.old_ended { OLD_ENDED } else { 0 };
+                KIND.put(&mut line, kind | large | old_ended);
             }
         }
         seal.seal(line, offset)

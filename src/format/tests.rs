@@ -42,7 +42,8 @@ fn an_entry_keeps_every_field_and_refuses_every_flipped_bit() {
         created_ms: 1_700_000_000_000,
         class: Class::from_code(5),
         large: true,
-        ended: true,
+        old_ended: true,
+        mid_ended: true,
     };
     let line = Slot::Session(entry).encode(PLACE, seal());
     assert_eq!(Slot::decode(&line, PLACE, seal()), Some(Slot::Session(entry)));

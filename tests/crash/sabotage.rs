@@ -46,7 +46,7 @@ const FOUND: &[(Rule, Hunt)] = &[
     (Rule::LargeValuesGiveBlocksBack, Played("large_values_come_and_go")),
     (Rule::TrimOnlyWhenDurable, Played("saved_and_trimmed_at_once")),
     (Rule::EndedLivesStayOver, Played("a_life_ends_and_another_begins")),
-    (Rule::EndedLivesLeaveNoMid, Played("a_life_ends_before_it_is_durable")),
+    (Rule::EndedMidsStayOver, Played("a_life_ends_before_it_is_durable")),
     (Rule::TombstonesDurableFirst, Played("removed_and_trimmed_at_once")),
     (Rule::EntriesWrittenWhole, Serial(0)),
     (Rule::VacatedLinesHeld, Played("back_after_vacating")),
@@ -291,7 +291,6 @@ const SEEN_BY_SHORT: &[(Rule, usize)] = &[
     (Rule::PassMarksSegments, 1),
     (Rule::PassMarksPieces, 2),
     (Rule::WitnessNoticesCuts, 1),
-    (Rule::EpochsLeap, 2),
     (Rule::MarkedLast, 1),
 ];
 
