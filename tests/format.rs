@@ -21,6 +21,7 @@ use std::process::Command;
 use std::sync::Once;
 
 use cloakroom::format::layout;
+use cloakroom::storage::simulated::SimulatedDisk;
 use cloakroom::{ByteContainer, Durability, Options};
 use golden::{Expected, Golden, MADE_MS};
 use reader::{Reader, Session};
@@ -312,4 +313,31 @@ fn the_checksum_and_the_hash_of_the_reader_are_the_published_ones() {
     // The first vector of the reference implementation with 128 bits of output.
     let hex: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(hex, "a3817f04ba25a8e66df67214c7550293");
+}
+
+/// A cut took the first version of a session's new life; that of the life before, which is
+/// over, must not be taken for it by the stranger either.
+#[test]
+fn the_reader_does_not_fall_back_on_a_life_that_is_over() {
+    let disk = SimulatedDisk::new(1);
+    let options = || Options::new().durability(Durability::Never);
+    let storage = || Box::new(disk.open(disk.spawn()));
+    let container = ByteContainer::create_on(storage(), options()).unwrap();
+    for id in ["over", "going on"] {
+        container.save(id, b"before").unwrap();
+    }
+    container.touch("over", Some(1)).unwrap();
+    container.sync().unwrap();
+    for id in ["over", "going on"] {
+        container.save(id, b"after").unwrap();
+    }
+    drop(container);
+    disk.power_cut_with(&mut |line, images| if line < 2 * 1024 { images - 1 } else { 0 });
+    let image = disk.bytes();
+    let reader = Reader::open(&image);
+    let found = |id: &str| reader.find(id.as_bytes(), MADE_MS).map(|session| session.value);
+    assert_eq!((found("over"), found("going on")), (None, Some(b"before".to_vec())));
+    let container = ByteContainer::open_on(storage(), options()).unwrap();
+    assert!(container.load("over").unwrap().is_none());
+    assert_eq!(container.load("going on").unwrap().unwrap().value, b"before");
 }

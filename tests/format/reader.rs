@@ -168,8 +168,9 @@ impl<'a> Reader<'a> {
         let line = self.line(entry);
         let must_be_there = self.must_be_there(line);
         let tried = if must_be_there { 1 } else { 3 };
-        for word in line[16..40].chunks_exact(8).take(tried) {
-            if word.iter().all(|byte| *byte == 0) {
+        let ended = [false, line[58] & 0x80 != 0, line[59] & 0x80 != 0];
+        for (word, ended) in line[16..40].chunks_exact(8).zip(ended).take(tried) {
+            if ended || word.iter().all(|byte| *byte == 0) {
                 continue;
             }
             if u32_at(word, 0) == u32::MAX {
@@ -189,8 +190,9 @@ impl<'a> Reader<'a> {
     fn must_be_there(&self, entry: &[u8]) -> bool {
         let control = self.line(4096);
         let (synced, recovered) = (number(&control[8..16]), number(&control[24..32]));
-        let epoch = number(&entry[40..46]);
-        epoch <= synced && (entry[16..24] == entry[32..40] || epoch >= recovered)
+        let (epoch, settled) = (number(&entry[40..46]), number(&control[48..56]));
+        let alone = entry[16..24] == entry[32..40];
+        epoch <= synced && (alone || epoch >= recovered || epoch <= settled)
     }
 
     /// Offset and bytes of the record that a word names, if it is readable.
