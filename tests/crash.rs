@@ -41,6 +41,8 @@ mod rot;
 #[cfg(feature = "sabotage")]
 #[path = "crash/sabotage.rs"]
 mod sabotage;
+#[path = "crash/sectors.rs"]
+mod sectors;
 #[path = "crash/serial.rs"]
 mod serial;
 #[path = "crash/splits.rs"]

@@ -124,9 +124,10 @@ impl Writer<'_> {
         }
         let mut named = first;
         for number in first..most.min(first + count) {
-            // Nothing is split off a segment that cannot be found.
-            let parent = self.segment_if_sound(parent_of(number))?;
-            if parent.is_none() || !self.fill_segment(number)? {
+            // Nothing is split off a segment that cannot be found or read.
+            let Some(parent) = self.segment_if_sound(parent_of(number))? else { break };
+            self.look_at_pages(parent)?;
+            if !self.fill_segment(number)? {
                 break;
             }
             // Before the next one is allocated, which may trim entries: also those that
@@ -141,6 +142,14 @@ impl Writer<'_> {
         }
         for number in first..named {
             self.recount(parent_of(number))?;
+        }
+        Ok(())
+    }
+
+    /// Reads a line of each page of a segment, before a block is taken for nothing.
+    fn look_at_pages(&self, segment: u64) -> Result<()> {
+        for page in (segment..segment + BLOCK_SIZE).step_by(PAGE_SIZE as usize) {
+            self.line(page)?;
         }
         Ok(())
     }

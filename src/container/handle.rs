@@ -6,6 +6,7 @@
 //! asks. What each step does to the file is in the modules below.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::background::Background;
 use super::check::Report;
@@ -307,8 +308,9 @@ fn try_change<T>(
 }
 
 impl Drop for ByteContainer {
-    /// Gives back what the handle keeps, and syncs if its interval is over. In a
-    /// forked child nothing of the parent's is touched.
+    /// Gives back what the handle keeps, if the lock is free, and syncs if its interval is
+    /// over, which may wait for the lock as long as a change. In a forked child nothing of
+    /// the parent's is touched.
     fn drop(&mut self) {
         let file = self.file.current();
         let ours = file.is_own_process();
@@ -325,8 +327,8 @@ impl Drop for ByteContainer {
             return;
         }
         let keeps = !file.local().spares.is_empty();
-        if keeps && let Ok(Locked::Here(mut writer)) = file.lock(0) {
-            // What cannot be given back leaks until the next generation.
+        if keeps && let Ok(Locked::Here(mut writer)) = file.lock_within(Duration::ZERO, 0) {
+            // What is not given back leaks until the next generation.
             let _ = writer.release_spares();
         }
         if let Durability::Interval(interval) = file.options.durability

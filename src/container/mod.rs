@@ -76,6 +76,7 @@ mod session;
 mod source;
 mod sync;
 mod trim;
+mod unreadable;
 mod versions;
 mod writer;
 

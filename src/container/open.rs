@@ -145,16 +145,19 @@ impl ByteContainer {
         OpenFile::new(storage, options, None, Some(ReadOnly::Handle)).map(ByteContainer::of)
     }
 
-    fn of(file: OpenFile) -> ByteContainer {
-        let options = file.options.clone();
+    fn of(mut file: OpenFile) -> ByteContainer {
         let writes = file.read_only.is_none();
-        let file = Arc::new(CurrentFile::new(file));
-        let background = match options.durability {
-            Durability::Interval(interval) if options.background_sync && writes => {
-                Background::start(&file, interval)
+        let background = match file.options.durability {
+            Durability::Interval(interval) if file.options.background_sync && writes => {
+                Background::start(interval)
             }
             _ => None,
         };
+        file.options.background_sync = background.is_some();
+        let file = Arc::new(CurrentFile::new(file));
+        if let Some(background) = &background {
+            background.serve(&file);
+        }
         ByteContainer { file, background }
     }
 }

@@ -177,7 +177,8 @@ impl Options {
     /// Leaves the syncs of [`Durability::Interval`] to a thread of the handle,
     /// so that no save ever waits for one. For processes that live long. Means
     /// nothing with another durability; dropping the handle ends the thread, and
-    /// waits for a sync that it is in.
+    /// waits for a sync that it is in. Where the system has no room for a thread, savers
+    /// sync as they would without this.
     ///
     /// ```
     /// # use cloakroom::{ByteContainer, Durability, Options};

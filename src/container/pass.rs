@@ -16,6 +16,7 @@ use super::index::reading;
 use super::lists::EMPTY;
 use super::rules::{Rule, holds};
 use super::trim::Trimmed;
+use super::unreadable::Unreadable;
 use super::writer::Writer;
 use crate::error::{ErrorKind, Result};
 use crate::format::block::{BlockHead, Use};
@@ -182,7 +183,7 @@ impl Writer<'_> {
             let Some(offset) = word.offset() else {
                 continue;
             };
-            let Some(readable) = self.file.records.readable(word, entry.tag)? else {
+            let Some(readable) = self.readable_now(word, entry)? else {
                 self.withhold(word)?;
                 continue;
             };
@@ -207,10 +208,14 @@ impl Writer<'_> {
         if !holds(Rule::RemainsWithheld) {
             return Ok(());
         }
-        let (Some(offset), Some(remains)) = (word.offset(), self.file.records.remains(word)?)
-        else {
-            return Ok(());
+        let Some(offset) = word.offset() else { return Ok(()) };
+        let remains = match self.file.records.remains(word) {
+            Err(error) if error.is_of_the_medium() => {
+                return self.withhold_block((offset / BLOCK_SIZE) as u32);
+            }
+            remains => remains?,
         };
+        let Some(remains) = remains else { return Ok(()) };
         self.mark_extent(offset, remains.class)?;
         for piece in remains.pieces {
             let head = self.block_head(piece.block)?;
@@ -221,6 +226,27 @@ impl Writer<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Keeps the space of a record that the medium cannot give back from being given out:
+    /// how long it is nobody can tell, so all of its block.
+    fn withhold_block(&mut self, block: u32) -> Result<()> {
+        let generation = self.control.generation;
+        let Some(head) = Unreadable::IsLeftOut.judge(self.block_head(block))? else {
+            return Ok(());
+        };
+        match head.usage {
+            // It was given out in this generation, or its bits are set as it is.
+            _ if head.generation == generation && head.complete => Ok(()),
+            Use::Extents(class) if head.generation == generation => {
+                let mut full = head;
+                for index in 0..self.file.records.classes.per_block(class) {
+                    full.bitmap.set(index);
+                }
+                self.update_block(block, &head, full)
+            }
+            _ => self.mark_whole(block, Use::Large, 0),
+        }
     }
 
     fn mark_extent(&mut self, offset: u64, class: Class) -> Result<()> {

@@ -7,9 +7,9 @@
 //! records of entries with pending versions, the heads of the blocks, the control
 //! page (invariant 12). What nobody names any more need not be.
 //!
-//! Where the medium cannot give back a page of the index or a version, the page cache
-//! does not have it, and there is nothing that could be written. Then the sync stays in
-//! doubt, and nobody is told that anything is durable. Only a recovery leaves it out: it
+//! Where the medium cannot give back a page of the index or a newest version, the page
+//! cache does not have it, and there is nothing that could be written. Then the sync stays
+//! in doubt, and nobody is told that anything is durable. Only a recovery leaves it out: it
 //! must come to its end, or nobody could save any more, whatever the promise.
 //!
 //! Identical bytes are the one thing that may be written to a published record:
@@ -20,9 +20,10 @@ use super::open_file::OpenFile;
 use super::rules::{Rule, holds};
 use super::sync::Turn;
 use super::trim::page_end;
+use super::unreadable::Unreadable;
 use super::writer::{Locked, Writer};
 use crate::error::Result;
-use crate::format::control::Control;
+use crate::format::control::{Control, LEAD_MAX};
 use crate::format::entry::Entry;
 use crate::format::segment::{ENTRIES, entry_offset};
 use crate::format::tables::TABLE_BLOCK_LEN;
@@ -34,23 +35,6 @@ use crate::format::{BLOCK_COUNT_MAX, BLOCK_SIZE, LINE_SIZE, PAGE_SIZE, place};
 const HEADS_PER_HOLD: u32 = 16;
 const RECORDS_PER_HOLD: u32 = 8;
 const BYTES_PER_HOLD: u64 = 1 << 16;
-/// What becomes of what the medium cannot give back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unreadable {
-    Fails,
-    IsLeftOut,
-}
-
-impl Unreadable {
-    fn judge<T: Default>(self, result: Result<T>) -> Result<T> {
-        match result {
-            Err(error) if self == Unreadable::IsLeftOut && error.is_of_the_medium() => {
-                Ok(T::default())
-            }
-            other => other,
-        }
-    }
-}
 
 /// `Control::rewritten` counts the lines of the index from here on: there are never
 /// more blocks.
@@ -92,9 +76,10 @@ impl Writer<'_> {
             if !pending || !holds(Rule::PendingRecordsRewritten) {
                 continue;
             }
-            for word in [entry.cur, entry.mid] {
-                bytes += unreadable.judge(self.rewrite_record(word, &entry))?;
-            }
+            bytes += unreadable.judge(self.rewrite_record(entry.cur, &entry))?;
+            let superseded =
+                if self.sync_covers_all() { Unreadable::IsLeftOut } else { unreadable };
+            bytes += superseded.judge(self.rewrite_record(entry.mid, &entry))?;
             records += 1;
             if records == RECORDS_PER_HOLD || bytes >= BYTES_PER_HOLD {
                 end = ((offset - segment - entry_offset(0)) / LINE_SIZE as u64) as u32 + 1;
@@ -105,6 +90,13 @@ impl Writer<'_> {
         let from = if first == 0 { 0 } else { entry_offset(first) };
         unreadable.judge(self.rewrite_bytes(segment + from, entry_offset(end) - from))?;
         Ok(end)
+    }
+
+    /// Whether the sync that this rewriting is for makes all that is published durable, and
+    /// not only what was before the present epoch. Then who waits for a version that was
+    /// superseded has a later one, and that is all that is needed.
+    fn sync_covers_all(&self) -> bool {
+        self.control.write_epoch - self.control.synced_epoch < LEAD_MAX
     }
 
     /// Says how many bytes it wrote.

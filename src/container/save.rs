@@ -14,6 +14,7 @@ use super::open_file::OpenFile;
 use super::records::Wanted;
 use super::rules::{Rule, holds};
 use super::session::{Times, Version};
+use super::unreadable::Unreadable;
 use super::versions::Newest;
 use super::writer::{Attempt, Writer};
 use crate::error::{DamageKind, Error, Result};
@@ -57,7 +58,11 @@ impl Writer<'_> {
     pub(crate) fn target(&mut self, key: Key<'_>) -> Result<Target> {
         let spots = self.locate(key.tag)?;
         let raw = spots.entry();
-        let clean = raw.map(|entry| self.clean(&entry)).transpose()?;
+        let clean = match raw.map(|entry| self.clean(&entry)).transpose() {
+            // Who reads the value will be told, and who replaces it need not know.
+            Err(error) if error.is_of_the_medium() => raw,
+            clean => clean?,
+        };
         let living = clean.filter(|entry| {
             matches!(entry.cur.named(), Named::Record { .. })
                 && (entry.deadline_ms == 0 || !entry.is_expired(self.file.storage().now_ms()))
@@ -121,7 +126,7 @@ impl Writer<'_> {
         // To make space, a trim may have changed this very entry.
         let before = if self.entries_changed { self.entry_in(&lines)? } else { target.raw };
         let base = match before {
-            Some(entry) => self.owned(&self.clean(&entry)?)?,
+            Some(entry) => self.owned(&self.clean_to_replace(&entry)?)?,
             None => Entry::new(key.tag),
         };
         let next = base.with(newest, &self.control);
@@ -151,7 +156,7 @@ impl Writer<'_> {
         };
         let word = Word::tombstone(self.control.write_epoch);
         let newest = Newest { word, class: None, large: false };
-        let base = self.owned(&self.clean(&before)?)?;
+        let base = self.owned(&self.clean_to_replace(&before)?)?;
         let entry = Entry { deadline_ms: 0, ..base.with(newest, &self.control) };
         self.publish(target, &lines, Some(before), entry)?;
         Ok(Attempt::Done(()))
@@ -162,6 +167,8 @@ impl Writer<'_> {
         let Some(living) = target.living else {
             return Ok(Attempt::Done(false));
         };
+        // Its words stay: what a cut took must not.
+        let living = self.clean(&living)?;
         let Some(lines) = target.spots.lines() else {
             return match self.want_room(target)? {
                 Attempt::Done(_) | Attempt::Sync => Ok(Attempt::Sync),
@@ -212,7 +219,8 @@ impl Writer<'_> {
             let tally = self.count(entry.tag, new_line, sessions)?;
             self.raise_reach_early(&target.spots, lines)?;
             if new_line != 0 {
-                self.grow_if_full(entry.tag, tally)?;
+                // The session is saved, whether the index can grow or not.
+                Unreadable::IsLeftOut.judge(self.grow_if_full(entry.tag, tally))?;
             }
         }
         Ok(())

@@ -7,6 +7,7 @@
 
 use super::index::reading;
 use super::rules::{Rule, holds};
+use super::unreadable::Unreadable;
 use super::writer::Writer;
 use crate::error::{DamageKind, Error, Result};
 use crate::format::entry::{Entry, Slot};
@@ -75,7 +76,7 @@ impl Writer<'_> {
             // have space, too.
             if self.segment_if_sound(number)?.is_some() {
                 let done = self.trim_page(number, first, end - first, &mut trimmed);
-                done.or_else(|error| if error.is_of_the_medium() { Ok(()) } else { Err(error) })?;
+                Unreadable::IsLeftOut.judge(done)?;
             }
             trimmed.lines += end - first;
             self.local().trim_entry = if end >= ENTRIES { 0 } else { end };
@@ -93,7 +94,8 @@ impl Writer<'_> {
         let mut first = 0;
         while first < ENTRIES && !self.control.suspect {
             let end = page_end(first);
-            self.trim_page(number, first, end - first, &mut trimmed)?;
+            let done = self.trim_page(number, first, end - first, &mut trimmed);
+            Unreadable::IsLeftOut.judge(done)?;
             first = end;
         }
         Ok(trimmed)
@@ -123,7 +125,8 @@ impl Writer<'_> {
     ) -> Result<()> {
         let mut batch = Batch::default();
         for (offset, entry) in self.sessions_in(number, first, count)? {
-            if let Some(after) = self.trim_of(number, &entry, trimmed)? {
+            let after = self.trim_of(number, &entry, trimmed);
+            if let Some(after) = Unreadable::IsLeftOut.judge(after)? {
                 let change = Change { offset, before: entry, after };
                 match self.homes(entry.tag).1 {
                     None => batch.changes.push(change),

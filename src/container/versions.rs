@@ -10,6 +10,7 @@
 
 use super::records::Readable;
 use super::rules::{Rule, holds};
+use super::unreadable::Unreadable;
 use super::writer::Writer;
 use crate::error::{Error, Result};
 use crate::format::class::Class;
@@ -103,6 +104,16 @@ impl Writer<'_> {
     /// The entry without the words that a power cut took. An entry of a later
     /// epoch than the last recovery has none.
     pub(crate) fn clean(&self, entry: &Entry) -> Result<Entry> {
+        self.clean_by(entry, Unreadable::Fails)
+    }
+
+    /// The same for an entry that is about to get another newest version, of which
+    /// nothing has to be known: what cannot be read is taken for lost.
+    pub(crate) fn clean_to_replace(&self, entry: &Entry) -> Result<Entry> {
+        self.clean_by(entry, Unreadable::IsLeftOut)
+    }
+
+    fn clean_by(&self, entry: &Entry, unreadable: Unreadable) -> Result<Entry> {
         let cut_free = entry.epoch >= self.control.recovered_epoch || entry.old == entry.cur;
         if cut_free || !holds(Rule::CutVersionsAreDropped) {
             // Nothing a power cut could take; if it is unreadable, it is damage,
@@ -112,7 +123,7 @@ impl Writer<'_> {
         let epochs = [entry.epoch, entry.mid_epoch(), 0];
         let mut good: [Option<Readable>; 3] = [None, None, None];
         for (found, word) in good.iter_mut().zip(entry.words()) {
-            *found = self.file.records.readable(word, entry.tag)?;
+            *found = unreadable.judge(self.file.records.readable(word, entry.tag))?;
         }
         let keep = |index: usize, word: Word| match good.get(index) {
             Some(Some(_)) => word,
@@ -146,6 +157,11 @@ impl Writer<'_> {
         Ok(clean)
     }
 
+    /// What a word of an entry names, if it can be read now.
+    pub(super) fn readable_now(&self, word: Word, entry: &Entry) -> Result<Option<Readable>> {
+        Unreadable::IsLeftOut.judge(self.file.records.readable(word, entry.tag))
+    }
+
     /// Whether the bits of all that the entry names are set: it was written in this
     /// generation. For what it cannot read the pass sets a bit only where the record's
     /// first line is left.
@@ -160,7 +176,7 @@ impl Writer<'_> {
             return Ok(*entry);
         }
         let read = |word: Word| {
-            let readable = self.file.records.readable(word, entry.tag)?;
+            let readable = self.readable_now(word, entry)?;
             Ok::<Word, Error>(if readable.is_some() { word } else { Word::NOTHING })
         };
         let cur = read(entry.cur)?;
@@ -177,8 +193,7 @@ impl Writer<'_> {
         }
         let kept = after.map_or([Word::NOTHING; 3], Entry::words);
         for word in before.words().into_iter().filter(|word| !kept.contains(word)) {
-            let lost =
-                word.offset().is_some() && self.file.records.readable(word, before.tag)?.is_none();
+            let lost = word.offset().is_some() && self.readable_now(word, before)?.is_none();
             if lost {
                 self.withhold(word)?;
             }
@@ -201,7 +216,7 @@ impl Writer<'_> {
             }
             if doubtful || large {
                 // Its extent may be another's by now, or it may list blocks.
-                match self.file.records.readable(word, before.tag)? {
+                match self.readable_now(word, before)? {
                     Some(readable) => self.release_record(word, &readable.pieces)?,
                     None if doubtful && !holds(Rule::WithheldFirst) => self.withhold(word)?,
                     None => {}

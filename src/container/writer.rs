@@ -107,9 +107,14 @@ impl OpenFile {
     /// Takes the writer lock and does the duties. Where a recovery is among them,
     /// waits for SYNC first: not for whoever holds it, who has [`OpenFile::lock_in_turn`].
     pub(crate) fn lock(&self, attempt: u32) -> Result<Locked<'_>> {
-        let mut patience = Patience::for_sync(self.options.lock_deadline);
+        self.lock_within(self.options.lock_deadline, attempt)
+    }
+
+    /// The same, with a deadline of its own for each wait.
+    pub(crate) fn lock_within(&self, deadline: Duration, attempt: u32) -> Result<Locked<'_>> {
+        let mut patience = Patience::for_sync(deadline);
         loop {
-            let Some(mut writer) = self.begin_writing(attempt)? else {
+            let Some(mut writer) = self.begin_writing(deadline, attempt)? else {
                 return Ok(Locked::Replaced);
             };
             if writer.recovery_due()?.is_none() {
@@ -128,7 +133,7 @@ impl OpenFile {
 
     /// The same for the holder of SYNC, who may recover.
     pub(super) fn lock_in_turn<'a>(&'a self, attempt: u32, turn: &Turn<'_>) -> Result<Locked<'a>> {
-        let Some(mut writer) = self.begin_writing(attempt)? else {
+        let Some(mut writer) = self.begin_writing(self.options.lock_deadline, attempt)? else {
             return Ok(Locked::Replaced);
         };
         if let Some(due) = writer.recovery_due()? {
@@ -139,11 +144,11 @@ impl OpenFile {
     }
 
     /// Takes the writer lock. `None` if the file was replaced.
-    fn begin_writing(&self, attempt: u32) -> Result<Option<Writer<'_>>> {
+    fn begin_writing(&self, deadline: Duration, attempt: u32) -> Result<Option<Writer<'_>>> {
         if let Some(why) = self.read_only {
             return Err(ErrorKind::ReadOnly(why).into());
         }
-        let held = self.wait_for_lock()?;
+        let held = self.wait_for_lock(deadline)?;
         self.records.index.source.count_use();
         let status = self.records.index.source.status().map_err(reading)?;
         if status.links == 0 && holds(Rule::ReplacedFileLeft) {
@@ -152,12 +157,12 @@ impl OpenFile {
         Writer::begin(self, held, status.len, attempt).map(Some)
     }
 
-    fn wait_for_lock(&self) -> Result<Held<'_>> {
+    fn wait_for_lock(&self, deadline: Duration) -> Result<Held<'_>> {
         let me = thread_number();
         if self.owner.load(Ordering::Relaxed) == me {
             return Err(ErrorKind::Reentered.into());
         }
-        let mut patience = Patience::new(self.options.lock_deadline);
+        let mut patience = Patience::new(deadline);
         let local = loop {
             match self.local.try_lock() {
                 Ok(local) => break local,

@@ -7,9 +7,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cloakroom::{ByteContainer, Change, Container, Durability, ErrorKind, MapPolicy, Options};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::fixture::{Fixture, quick, refusal, value};
-use crate::role::eventually;
+use crate::role::{self, eventually};
 
 #[test]
 fn a_handle_gives_up_at_its_deadline_and_names_the_holder() {
@@ -166,6 +167,53 @@ fn a_background_thread_syncs_when_nobody_saves_any_more() {
     let began = Instant::now();
     drop(container);
     assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn where_there_is_no_room_for_a_thread_savers_sync() {
+    let fixture = Fixture::file();
+    drop(fixture.create(quick()));
+    let path = fixture.path();
+    role::finish(role::command("crowded", &[path.as_os_str()]).spawn().unwrap());
+}
+
+/// Role: has no address space left for the stack of a thread.
+pub(crate) fn crowded() {
+    let size = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = size.split(' ').next().unwrap().parse().unwrap();
+    let current = Some(pages * 4096 + (1 << 20));
+    let maximum = getrlimit(Resource::As).maximum;
+    setrlimit(Resource::As, Rlimit { current, maximum }).unwrap();
+    assert!(std::thread::Builder::new().spawn(|| ()).is_err(), "a thread has room");
+    let interval = Durability::Interval(Duration::from_millis(1));
+    let options = Options::new().durability(interval).background_sync();
+    let container = ByteContainer::open(&role::arguments()[0], options).unwrap();
+    for number in 0..20u8 {
+        container.save([number], b"x").unwrap();
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let info = container.info().unwrap();
+    assert!(info.synced_epoch > 5, "{info:?}");
+}
+
+#[test]
+fn a_handle_that_is_dropped_beside_a_stopped_writer_waits_for_nothing() {
+    let fixture = Fixture::file();
+    let container = fixture.create(quick());
+    // Long enough to keep an extent for the next save.
+    for number in 0..200u8 {
+        container.save("visitor", &[number]).unwrap();
+    }
+    let mut container = Some(container);
+    let other = fixture.open(quick());
+    let waited = other.update("another", |_| {
+        let began = Instant::now();
+        let container = container.take().unwrap();
+        thread::spawn(|| drop(container)).join().unwrap();
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        Change::Keep
+    });
+    waited.unwrap();
 }
 
 #[test]

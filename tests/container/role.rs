@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{full, kills, permissions, processes};
+use crate::{full, kills, options, permissions, processes};
 
 const ROLE: &str = "CLOAKROOM_TEST_ROLE";
 const ARGUMENT: &str = "CLOAKROOM_TEST_ARGUMENT";
@@ -31,6 +31,7 @@ fn play() {
         "save until killed" => kills::save_until_killed(),
         "stranger" => permissions::stranger(),
         "limited" => full::limited(),
+        "crowded" => options::crowded(),
         other => panic!("no role {other:?}"),
     }
 }

@@ -1,16 +1,12 @@
 //! Rewriting after a failed sync, told as stories: what it must have written when a sync
 //! after it succeeds, and what may not keep others from saving meanwhile.
 
-use std::io;
 use std::time::Duration;
 
-use cloakroom::storage::Storage;
-use cloakroom::storage::simulated::{CutPolicy, SimulatedDisk, SimulatedRng, SimulatedStorage};
+use cloakroom::storage::simulated::{CutPolicy, SimulatedDisk, SimulatedRng};
 use cloakroom::{ByteContainer, Durability, MapPolicy, Options};
 
-use crate::wrapped::{Wrapped, Wrapper};
-
-fn options(durability: Durability) -> Options {
+pub(crate) fn options(durability: Durability) -> Options {
     let hasty = Options::new().lock_deadline(Duration::from_millis(2));
     hasty.durability(durability).map(MapPolicy::Never)
 }
@@ -20,7 +16,7 @@ fn open(disk: &SimulatedDisk, durability: Durability) -> ByteContainer {
 }
 
 /// A container of so many sessions, synced.
-fn with_sessions(disk: &SimulatedDisk, sessions: u32, value: &[u8]) -> ByteContainer {
+pub(crate) fn with_sessions(disk: &SimulatedDisk, sessions: u32, value: &[u8]) -> ByteContainer {
     let storage = Box::new(disk.open(disk.spawn()));
     let container = ByteContainer::create_on(storage, options(Durability::Never)).unwrap();
     for session in 0..sessions {
@@ -92,96 +88,5 @@ fn saves_go_on_while_every_sync_fails() {
         }
         disk.set_sync_failure(0, 1);
         open(&disk, Durability::Durable).save("x", b"x").unwrap();
-    }
-}
-
-/// A file on a medium that cannot give back the page at some place.
-#[derive(Debug)]
-struct BadSector {
-    storage: SimulatedStorage,
-    place: u64,
-}
-
-impl Wrapper for BadSector {
-    fn below(&self) -> &dyn Storage {
-        &self.storage
-    }
-
-    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-        const EIO: i32 = 5;
-        if (offset..offset + bytes.len() as u64).contains(&self.place) {
-            return Err(io::Error::from_raw_os_error(EIO));
-        }
-        self.storage.read_at(bytes, offset)
-    }
-}
-
-/// A bad sector that nobody needed kept the rewriting from its end, and with it every
-/// durable save; or the pass after a reboot, and with it every change.
-#[test]
-fn a_bad_sector_stops_nobody_else() {
-    let disk = SimulatedDisk::new(1);
-    let container = with_sessions(&disk, 1000, &[7; 1000]);
-    let blocks = container.info().unwrap().length >> 16;
-    container.save("x", b"x").unwrap();
-    disk.fail_syncs(1);
-    container.sync().unwrap_err();
-    drop(container);
-    let save = |place, number| {
-        let storage = BadSector { storage: disk.open(disk.spawn()), place };
-        let durable = options(Durability::Durable);
-        let other = ByteContainer::open_on(Box::new(Wrapped(storage)), durable).unwrap();
-        other.save(format!("new {number}"), &[1; 100])
-    };
-    for number in 0..20 {
-        save(9 << 16, number).unwrap();
-    }
-    // Heads of blocks and what is in them, the last one too, and entries of the index.
-    for place in (3..blocks).flat_map(|block| [block << 16, (block << 16) + 4096]) {
-        disk.power_cut(CutPolicy::Newest, &mut SimulatedRng::new(1));
-        let refused = (0..40).filter(|number| save(place, 100 + number).is_err()).count();
-        // Some are on it themselves.
-        assert!(refused < 20, "{refused} of 40 saves failed, bad at {place}");
-    }
-}
-
-/// What a failed sync left in doubt cannot all be read any more. A recovery that began then
-/// failed at it for ever, and with it every save.
-#[test]
-fn a_bad_sector_keeps_no_recovery_from_its_end() {
-    let disk = SimulatedDisk::new(1);
-    let container = with_sessions(&disk, 200, &[7; 1000]);
-    for session in 0..200u32 {
-        container.save(session.to_le_bytes(), &[8; 1000]).unwrap();
-    }
-    disk.fail_syncs(1);
-    container.sync().unwrap_err();
-    let blocks = container.info().unwrap().length >> 16;
-    drop(container);
-    let visit = |place, mount, durability| {
-        let process = disk.spawn();
-        disk.set_mount(process, mount);
-        let storage = Box::new(Wrapped(BadSector { storage: disk.open(process), place }));
-        ByteContainer::open_on(storage, options(durability)).unwrap()
-    };
-    // Some are on it themselves.
-    let live = |place, mount, durability| {
-        let refused = (0..40).filter(|number| {
-            visit(place, mount, durability).save(format!("new {number}"), &[1; 100]).is_err()
-        });
-        let refused = refused.count();
-        assert!(refused < 20, "{refused} of 40 saves failed, bad at {place}");
-    };
-    for place in (1..blocks).flat_map(|block| [0, 5, 15].map(|page| (block << 16) + 4096 * page)) {
-        let here = disk.snapshot();
-        live(place, None, Durability::Never);
-        disk.restore(&here);
-        live(place, Some(2), Durability::Never);
-        live(place, Some(1), Durability::Never);
-        for _ in 0..2 {
-            disk.power_cut(CutPolicy::Newest, &mut SimulatedRng::new(1));
-            live(place, None, Durability::Durable);
-        }
-        disk.restore(&here);
     }
 }
