@@ -16,6 +16,8 @@ pub use refused::{Newer, NotAContainer, ReadOnly};
 
 /// The number is the same on every system.
 const EIO: i32 = 5;
+/// The action of an error of reading.
+const READ: &str = "read";
 
 /// The result of everything that touches a container.
 ///
@@ -166,10 +168,18 @@ impl Error {
         ErrorKind::Io { action, source }.into()
     }
 
-    /// Whether the medium could not give back what was asked of it.
+    /// The error of a failed read.
+    pub(crate) fn reading(source: io::Error) -> Self {
+        Error::io(READ, source)
+    }
+
+    /// Whether the medium could not give back what was asked of it. That it did not take
+    /// something is never passed over.
     pub(crate) fn is_of_the_medium(&self) -> bool {
         match &self.kind {
-            ErrorKind::Io { source, .. } => source.raw_os_error() == Some(EIO),
+            ErrorKind::Io { action, source } => {
+                *action == READ && source.raw_os_error() == Some(EIO)
+            }
             _ => false,
         }
     }

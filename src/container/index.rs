@@ -348,5 +348,5 @@ pub(crate) fn table_offset(block: u32, index: u32) -> u64 {
 
 /// The error of a failed read.
 pub(crate) fn reading(source: io::Error) -> Error {
-    Error::io("read", source)
+    Error::reading(source)
 }

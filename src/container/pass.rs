@@ -16,7 +16,6 @@ use super::index::reading;
 use super::lists::EMPTY;
 use super::rules::{Rule, holds};
 use super::trim::Trimmed;
-use super::unreadable::Unreadable;
 use super::writer::Writer;
 use crate::error::{ErrorKind, Result};
 use crate::format::block::{BlockHead, Use};
@@ -232,9 +231,7 @@ impl Writer<'_> {
     /// how long it is nobody can tell, so all of its block.
     fn withhold_block(&mut self, block: u32) -> Result<()> {
         let generation = self.control.generation;
-        let Some(head) = Unreadable::IsLeftOut.judge(self.block_head(block))? else {
-            return Ok(());
-        };
+        let Some(head) = self.block_head(block)? else { return Ok(()) };
         match head.usage {
             // It was given out in this generation, or its bits are set as it is.
             _ if head.generation == generation && head.complete => Ok(()),

@@ -126,7 +126,7 @@ impl Writer<'_> {
         // To make space, a trim may have changed this very entry.
         let before = if self.entries_changed { self.entry_in(&lines)? } else { target.raw };
         let base = match before {
-            Some(entry) => self.owned(&self.clean_to_replace(&entry)?)?,
+            Some(entry) => self.owned(&self.clean(&entry)?)?,
             None => Entry::new(key.tag),
         };
         let next = base.with(newest, &self.control);
@@ -156,7 +156,7 @@ impl Writer<'_> {
         };
         let word = Word::tombstone(self.control.write_epoch);
         let newest = Newest { word, class: None, large: false };
-        let base = self.owned(&self.clean_to_replace(&before)?)?;
+        let base = self.owned(&self.clean(&before)?)?;
         let entry = Entry { deadline_ms: 0, ..base.with(newest, &self.control) };
         self.publish(target, &lines, Some(before), entry)?;
         Ok(Attempt::Done(()))

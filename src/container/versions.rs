@@ -104,16 +104,6 @@ impl Writer<'_> {
     /// The entry without the words that a power cut took. An entry of a later
     /// epoch than the last recovery has none.
     pub(crate) fn clean(&self, entry: &Entry) -> Result<Entry> {
-        self.clean_by(entry, Unreadable::Fails)
-    }
-
-    /// The same for an entry that is about to get another newest version, of which
-    /// nothing has to be known: what cannot be read is taken for lost.
-    pub(crate) fn clean_to_replace(&self, entry: &Entry) -> Result<Entry> {
-        self.clean_by(entry, Unreadable::IsLeftOut)
-    }
-
-    fn clean_by(&self, entry: &Entry, unreadable: Unreadable) -> Result<Entry> {
         let cut_free = entry.epoch >= self.control.recovered_epoch || entry.old == entry.cur;
         if cut_free || !holds(Rule::CutVersionsAreDropped) {
             // Nothing a power cut could take; if it is unreadable, it is damage,
@@ -123,7 +113,13 @@ impl Writer<'_> {
         let epochs = [entry.epoch, entry.mid_epoch(), 0];
         let mut good: [Option<Readable>; 3] = [None, None, None];
         for (found, word) in good.iter_mut().zip(entry.words()) {
-            *found = unreadable.judge(self.file.records.readable(word, entry.tag))?;
+            *found = match self.file.records.readable(word, entry.tag) {
+                // Known durable: no cut took it, and nothing else has to be known.
+                Err(error) if error.is_of_the_medium() && self.control.newest_is_durable(entry) => {
+                    return Ok(*entry);
+                }
+                found => found?,
+            };
         }
         let keep = |index: usize, word: Word| match good.get(index) {
             Some(Some(_)) => word,
@@ -157,9 +153,13 @@ impl Writer<'_> {
         Ok(clean)
     }
 
-    /// What a word of an entry names, if it can be read now.
+    /// What a word of an entry names, if it can be read now. What the medium does not give
+    /// back may be there the next time, so nothing more is released in this hold.
     pub(super) fn readable_now(&self, word: Word, entry: &Entry) -> Result<Option<Readable>> {
-        Unreadable::IsLeftOut.judge(self.file.records.readable(word, entry.tag))
+        let found = self.file.records.readable(word, entry.tag);
+        let unreadable = found.as_ref().is_err_and(Error::is_of_the_medium);
+        self.blind.set(self.blind.get() || unreadable);
+        Unreadable::IsLeftOut.judge(found)
     }
 
     /// Whether the bits of all that the entry names are set: it was written in this
@@ -193,7 +193,8 @@ impl Writer<'_> {
         }
         let kept = after.map_or([Word::NOTHING; 3], Entry::words);
         for word in before.words().into_iter().filter(|word| !kept.contains(word)) {
-            let lost = word.offset().is_some() && self.readable_now(word, before)?.is_none();
+            let found = self.readable_now(word, before)?;
+            let lost = word.offset().is_some() && (found.is_none() || self.blind.get());
             if lost {
                 self.withhold(word)?;
             }
@@ -217,6 +218,7 @@ impl Writer<'_> {
             if doubtful || large {
                 // Its extent may be another's by now, or it may list blocks.
                 match self.readable_now(word, before)? {
+                    Some(_) if self.blind.get() => {}
                     Some(readable) => self.release_record(word, &readable.pieces)?,
                     None if doubtful && !holds(Rule::WithheldFirst) => self.withhold(word)?,
                     None => {}

@@ -75,6 +75,8 @@ pub(crate) struct Writer<'a> {
     pub(crate) answer_epoch: u64,
     /// A sync afterwards would spare the index a split.
     pub(crate) sync_wanted: bool,
+    /// The medium has not given back what an entry names, since the lock was taken.
+    pub(super) blind: Cell<bool>,
     /// Entries have changed since the lock was taken.
     pub(crate) entries_changed: bool,
     /// The change of two lines that a dead process had begun.
@@ -299,6 +301,7 @@ impl<'a> Writer<'a> {
             attempt,
             answer_epoch: 0,
             sync_wanted: false,
+            blind: Cell::new(false),
             entries_changed: false,
             busy: Busy::decode(&line(place::BUSY), place::BUSY, seal),
             busy_line_used: line(place::BUSY) != NEVER,
