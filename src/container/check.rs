@@ -6,11 +6,10 @@
 //! again before it is reported. What a crash may leave is no damage: leaked bits,
 //! counts that are off, versions that never reached the disk.
 
-use std::fmt;
-
 use super::claims::Claims;
 use super::open_file::OpenFile;
-use crate::error::{Error, ErrorKind, Result};
+use super::report::Report;
+use crate::error::{Damage, DamageKind, Error, ErrorKind, Result};
 use crate::format::control::{Control, Root, Views};
 use crate::format::entry::{Entry, Slot};
 use crate::format::header::{HEADER_SIZE, Header};
@@ -21,105 +20,9 @@ use crate::storage::Pause;
 
 /// Readings of a suspicious place before it is reported.
 const LOOKS: u32 = 3;
-/// Findings of one kind that are listed; more are only counted.
-const FINDINGS_MAX: usize = 1000;
-
-/// What a check found. At most 1000 findings are listed of damage, and as many of
-/// notes.
-///
-/// ```
-/// # use cloakroom::{ByteContainer, Options, storage::MemoryStorage};
-/// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), Options::new())?;
-/// container.save("id", b"a coat")?;
-/// container.save("another", b"a hat")?;
-/// container.remove("another")?;
-/// let report = container.check()?;
-/// assert!(report.damage.is_empty());
-/// assert_eq!((report.sessions, report.removed), (1, 1));
-/// # Ok::<(), cloakroom::Error>(())
-/// ```
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct Report {
-    /// What is lost or contradicts itself.
-    pub damage: Vec<Finding>,
-    /// What a crash may leave, and what repairs itself in use.
-    pub notes: Vec<Finding>,
-    /// Living sessions.
-    pub sessions: u64,
-    /// Sessions whose deadline has passed.
-    pub expired: u64,
-    /// Removed sessions whose entries are not reused yet.
-    pub removed: u64,
-    /// Bytes of the space that the newest versions take.
-    pub live_bytes: u64,
-    /// Bytes of the space that older versions still take.
-    pub superseded_bytes: u64,
-    /// Bytes of the space inside the file that is known to be free: after a crash,
-    /// only what was found again so far.
-    pub free_bytes: u64,
-    /// Findings that were counted and not listed.
-    pub omitted: u64,
-}
-
-impl Report {
-    /// Whether there is no damage. Notes do not count.
-    ///
-    /// ```
-    /// # use cloakroom::{ByteContainer, Options, storage::MemoryStorage};
-    /// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), Options::new())?;
-    /// assert!(container.check()?.is_sound());
-    /// # Ok::<(), cloakroom::Error>(())
-    /// ```
-    pub fn is_sound(&self) -> bool {
-        self.damage.is_empty()
-    }
-
-    pub(super) fn add_damage(&mut self, offset: u64, what: impl Into<String>) {
-        add(&mut self.damage, &mut self.omitted, offset, what.into());
-    }
-
-    pub(super) fn add_note(&mut self, offset: u64, what: impl Into<String>) {
-        add(&mut self.notes, &mut self.omitted, offset, what.into());
-    }
-}
-
-fn add(list: &mut Vec<Finding>, omitted: &mut u64, offset: u64, what: String) {
-    if list.len() < FINDINGS_MAX {
-        list.push(Finding { offset, what });
-    } else {
-        *omitted += 1;
-    }
-}
-
-/// One thing that a check found, in a plain sentence.
-///
-/// ```
-/// # use cloakroom::{ByteContainer, Options, storage::MemoryStorage};
-/// let storage = MemoryStorage::new();
-/// ByteContainer::create_on(Box::new(storage.share()), Options::new())?;
-/// let mut bytes = storage.to_bytes();
-/// bytes[20] ^= 1; // rot in the first of two headers
-/// let rotten = MemoryStorage::from_bytes(bytes);
-/// let report = ByteContainer::open_on(Box::new(rotten), Options::new())?.check()?;
-/// assert_eq!(report.damage[0].offset, 0);
-/// assert!(report.damage[0].to_string().starts_with("at byte 0: the first of the two headers"));
-/// # Ok::<(), cloakroom::Error>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Finding {
-    /// Where: bytes from the start of the file.
-    pub offset: u64,
-    /// What is wrong, and what it means for whom.
-    pub what: String,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "at byte {}: {}", self.offset, self.what)
-    }
-}
+/// How to have a container again in which everything works.
+const WAY_OUT: &str =
+    "`cloakroom dump FILE | cloakroom restore NEW`, after `cloakroom create NEW`, is the way out";
 
 /// What the whole walk needs to know.
 #[derive(Debug)]
@@ -138,27 +41,17 @@ impl OpenFile {
     pub(crate) fn check(&self) -> Result<Report> {
         let mut report = Report::default();
         self.check_headers(&mut report)?;
-        let known = |error: Error, report: &mut Report| match error.kind() {
-            ErrorKind::Damaged(damage) => {
-                report.add_damage(
-                    damage.offset,
-                    format!("{} fails its checksum or its rules", damage.kind),
-                );
-                Ok(())
-            }
-            _ => Err(error),
-        };
         let control = match self.control_line() {
             Ok(control) => Some(control),
             Err(error) => {
-                known(error, &mut report)?;
+                noted(error, &mut report)?;
                 None
             }
         };
         let root = match self.records.index.root() {
             Ok(root) => root,
             Err(error) => {
-                known(error, &mut report)?;
+                noted(error, &mut report)?;
                 return Ok(report);
             }
         };
@@ -172,7 +65,7 @@ impl OpenFile {
                 len,
                 format!(
                     "the file was cut short: the last {lost} blocks are missing; nothing can be \
-                     saved, what is left can be read"
+                     saved any more, and what is left can be read: {WAY_OUT}"
                 ),
             );
         }
@@ -182,7 +75,7 @@ impl OpenFile {
         let mut walk = Walk { file: self, control, root, now_ms, crashed, report, claims };
         for number in 0..root.segments {
             if let Err(error) = walk.segment(number) {
-                known(error, &mut walk.report)?;
+                noted(error, &mut walk.report)?;
             }
         }
         let Walk { mut report, claims, .. } = walk;
@@ -248,6 +141,33 @@ impl OpenFile {
     }
 }
 
+/// Takes damage down as a finding; any other error ends the check.
+fn noted(error: Error, report: &mut Report) -> Result<()> {
+    let ErrorKind::Damaged(damage) = error.kind() else {
+        return Err(error);
+    };
+    report.add_damage(damage.offset, meaning(damage));
+    Ok(())
+}
+
+/// What damage on the way to the sessions means for whom.
+fn meaning(damage: &Damage) -> String {
+    match damage.kind {
+        DamageKind::ControlLine => format!(
+            "the control line is damaged; nothing can be saved any more, and everything that is \
+             not damaged itself can be read: {WAY_OUT}"
+        ),
+        DamageKind::RootLine => "the root line is damaged; no session can be found, and none \
+                                 saved: put a backup in the file's place"
+            .to_owned(),
+        DamageKind::SegmentTable => format!(
+            "an entry of the segment table is damaged; the sessions of a segment cannot be found, \
+             and no others saved there, and the rest can be read: {WAY_OUT}"
+        ),
+        kind => format!("{kind} is damaged; the rest can be read: {WAY_OUT}"),
+    }
+}
+
 impl Walk<'_> {
     fn segment(&mut self, number: u32) -> Result<()> {
         let index = &self.file.records.index;
@@ -257,8 +177,10 @@ impl Walk<'_> {
             Err(error) if matches!(error.kind(), ErrorKind::Damaged(_)) => {
                 self.report.add_damage(
                     segment + REACH,
-                    "the head of a segment fails its checksum; its sessions are found, and no \
-                     new ones can be saved there",
+                    format!(
+                        "the head of a segment is damaged; its sessions are found, and no new \
+                         ones can be saved there: {WAY_OUT}"
+                    ),
                 );
                 None
             }
@@ -336,8 +258,11 @@ impl Walk<'_> {
     ) -> Result<Option<Findings>> {
         let mut findings = Findings { offset, ..Findings::default() };
         let hit = self.file.records.index.find(entry.tag, segment)?;
-        if hit.is_none_or(|hit| hit.offset != offset) {
-            findings.damage.push("a probe for this entry does not come to it; it is not found");
+        findings.is_found = hit.is_some_and(|hit| hit.offset == offset);
+        if !findings.is_found {
+            findings
+                .damage
+                .push("a probe for this entry does not come to it; its session is not found");
         }
         if !self.crashed
             && entry.epoch > self.control.write_epoch
@@ -360,8 +285,20 @@ impl Walk<'_> {
                 None => self.unreadable(entry, index, &mut findings),
             }
         }
+        findings.serves = self.serving(entry, &findings);
         let suspicious = !findings.damage.is_empty() || !findings.notes.is_empty();
         Ok((!suspicious || settled).then_some(findings))
+    }
+
+    /// The version that a load comes to.
+    fn serving(&self, entry: &Entry, findings: &Findings) -> Option<Word> {
+        // What was durable has no older version in its place.
+        let tried = if self.control.newest_is_durable(entry) { 1 } else { entry.words().len() };
+        let says = |word: &Word| {
+            word.is_tombstone() || findings.readable.iter().any(|(found, _)| found == word)
+        };
+        let serving = entry.fallbacks().into_iter().take(tried).find(says);
+        serving.filter(|word| findings.is_found && !word.is_tombstone())
     }
 
     /// A version that cannot be read: damage if it was durable, and nothing newer
@@ -371,9 +308,10 @@ impl Walk<'_> {
             0 if self.control.newest_is_durable(entry) => {
                 findings.damage.push("a session's record does not match its entry; it is lost");
             }
-            0 => findings
-                .notes
-                .push("a version that a crash took; the one before it serves, if there is one"),
+            0 => findings.notes.push(
+                "a version that a crash took, or that was damaged before it was synced; the one \
+                 before it serves, if there is one",
+            ),
             _ if self.control.is_durable(entry.epoch) => {
                 findings.notes.push("a superseded version cannot be read; nobody needs it");
             }
@@ -399,14 +337,14 @@ impl Walk<'_> {
             tally.sessions += 1;
             if entry.is_expired(self.now_ms) {
                 self.report.expired += 1;
-            } else {
+            } else if findings.serves.is_some() {
                 self.report.sessions += 1;
             }
         }
         for (word, readable) in findings.readable {
             let size = readable.class.map_or(0, |class| self.file.records.classes.size(class));
             let bytes = size as u64 + readable.pieces.len() as u64 * crate::format::BLOCK_SIZE;
-            if word == entry.cur {
+            if findings.serves == Some(word) {
                 self.report.live_bytes += bytes;
             } else {
                 self.report.superseded_bytes += bytes;
@@ -421,6 +359,10 @@ impl Walk<'_> {
 struct Findings {
     /// Where the entry lies.
     offset: u64,
+    /// Whether a probe comes to it there.
+    is_found: bool,
+    /// The version that a load comes to.
+    serves: Option<Word>,
     damage: Vec<&'static str>,
     notes: Vec<&'static str>,
     readable: Vec<(Word, super::records::Readable)>,

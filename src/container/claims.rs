@@ -4,8 +4,9 @@
 //! Claims are collected over a time in which others may write, so a conflict is
 //! believed only if both entries still name what they did.
 
-use super::check::{Report, bytes_of};
+use super::check::bytes_of;
 use super::open_file::OpenFile;
+use super::report::Report;
 use crate::error::Result;
 use crate::format::block::{BlockHead, Use};
 use crate::format::control::{Control, Pass, Root, Stage};

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::background::Background;
-use super::check::Report;
 use super::current::{Current, CurrentFile};
 use super::index::reading;
 use super::info::Info;
 use super::iter::Sessions;
 use super::open_file::OpenFile;
 use super::options::Durability;
+use super::report::Report;
 use super::rules::{Rule, holds};
 use super::save::{Key, Target};
 use super::writer::{Attempt, Locked, Writer};

@@ -68,6 +68,7 @@ mod options;
 mod pass;
 mod records;
 mod recovery;
+mod report;
 mod rewrite;
 #[cfg_attr(not(feature = "sabotage"), expect(unreachable_pub, reason = "tests see it"))]
 pub mod rules;
@@ -80,9 +81,9 @@ mod unreadable;
 mod versions;
 mod writer;
 
-pub use check::{Finding, Report};
 pub use handle::ByteContainer;
 pub use info::Info;
 pub use iter::Sessions;
 pub use options::{Durability, MapPolicy, Options};
+pub use report::{Finding, Report};
 pub use session::{Change, Outcome, Session, Times, Updated, Version};

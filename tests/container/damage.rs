@@ -184,6 +184,71 @@ fn a_check_counts_the_sessions_though_the_control_line_is_damaged() {
 }
 
 #[test]
+fn a_check_counts_no_session_that_cannot_be_read() {
+    let sample = Sample::new();
+    for record in sample.own.values().flat_map(|own| &own[1..]) {
+        let container = flipped(&sample, record.start + 30);
+        let found = container.iter().filter(Result::is_ok).count() as u64;
+        let report = container.check().unwrap();
+        assert_eq!((report.sessions, report.damage_count), (found, 1), "{report:?}");
+        assert_eq!(found, SESSIONS - 1);
+    }
+}
+
+/// The session's newest version is damaged, and was never synced.
+fn with_unsynced_damage(older: &[&[u8]]) -> ByteContainer {
+    let storage = MemoryStorage::new();
+    let container = ByteContainer::create_on(Box::new(storage.share()), quick()).unwrap();
+    for value in older {
+        container.save("id", value).unwrap();
+        container.sync().unwrap();
+    }
+    container.save("id", b"the newest").unwrap();
+    let mut image = storage.to_bytes();
+    let at = image.windows(10).position(|bytes| bytes == b"the newest").unwrap();
+    image[at] ^= 4;
+    ByteContainer::open_on(Box::new(MemoryStorage::from_bytes(image)), quick()).unwrap()
+}
+
+#[test]
+fn a_check_counts_a_session_whose_older_version_serves_and_none_that_has_none() {
+    let container = with_unsynced_damage(&[b"older"]);
+    assert_eq!(container.load("id").unwrap().unwrap().value, b"older");
+    let report = container.check().unwrap();
+    assert_eq!((report.sessions, report.damage_count, report.note_count > 0), (1, 0, true));
+    assert!(report.live_bytes > 0);
+
+    let container = with_unsynced_damage(&[]);
+    assert!(container.load("id").unwrap().is_none());
+    let report = container.check().unwrap();
+    assert_eq!((report.sessions, report.damage_count, report.note_count > 0), (0, 0, true));
+    assert_eq!(report.live_bytes, 0);
+}
+
+#[test]
+fn a_check_says_what_damage_means_and_what_to_do_about_it() {
+    let sample = Sample::new();
+    let page = field("block 0", "control page").start;
+    let in_page = |name| page + field("control page", name).start + 3;
+    let cases = [
+        ("control line", SESSIONS, ["nothing can be saved any more", "can be read", "restore NEW"]),
+        ("root line", 0, ["no session can be found", "none saved", "put a backup"]),
+        ("segment table", 0, ["cannot be found", "the rest can be read", "restore NEW"]),
+    ];
+    for (place, readable, words) in cases {
+        let container = flipped(&sample, in_page(place));
+        let report = container.check().unwrap();
+        let [finding] = &report.damage[..] else { panic!("{report:?}") };
+        for word in words {
+            assert!(finding.what.contains(word), "{place}: {finding}");
+        }
+        let readable_now = container.iter().filter(Result::is_ok).count() as u64;
+        assert_eq!((report.sessions, readable_now), (readable, readable), "{place}");
+        assert!(container.save("new", b"new").is_err(), "{place}");
+    }
+}
+
+#[test]
 fn any_flipped_bit_in_a_record_is_noticed() {
     let sample = Sample::new();
     let records = sample.own.values().flat_map(|own| &own[1..]);

@@ -178,6 +178,36 @@ fn damage_is_found_and_the_other_sessions_are_still_printed() {
 }
 
 #[test]
+fn check_counts_all_damage_and_lists_a_thousand_places() {
+    let mut f = Fixture::new();
+    let container = f.opened();
+    for number in 0..1200 {
+        container.save(format!("{number}"), b"\"a coat\"").unwrap();
+    }
+    container.sync().unwrap();
+    drop(container);
+    let mut bytes = fs::read(&f.file).unwrap();
+    let places: Vec<usize> =
+        (0..bytes.len() - 6).filter(|at| &bytes[*at..*at + 6] == b"a coat").collect();
+    places.into_iter().for_each(|at| bytes[at] ^= 1);
+    let damaged = f.dir.path().join("damaged");
+    fs::write(&damaged, &bytes).unwrap();
+    let sound = std::mem::replace(&mut f.file, damaged);
+
+    assert_eq!(f.run(&["ls", "FILE", "--json"]).out, "");
+    let report = f.run(&["check", "FILE", "--json"]).object();
+    let listed = report["damage"].as_array().unwrap().len();
+    assert_eq!(
+        (listed, &report["damage_count"], &report["sessions"]),
+        (1000, &json!(1200), &json!(0))
+    );
+    let text = f.run(&["check", "FILE"]).out;
+    assert!(text.contains("\ndamage: 200 more, which are not listed\n"), "{text}");
+    assert!(text.contains("\n1200 damaged places: 0 sessions, "), "{text}");
+    f.file = sound;
+}
+
+#[test]
 fn damage_of_the_index_does_not_keep_a_dump_from_ending() {
     let mut f = Fixture::new();
     f.run(&["put", "FILE", "a", "1"]).done();

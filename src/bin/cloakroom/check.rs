@@ -7,7 +7,7 @@ use cloakroom::{Container, Finding, Options, Report};
 
 use crate::output::{Object, Output};
 use crate::units::{count, size};
-use crate::{DONE, Done, LACKING};
+use crate::{DONE, Done, Failure, LACKING};
 
 /// Look for damage
 #[derive(Debug, clap::Args)]
@@ -20,10 +20,11 @@ pub(crate) struct Args {
 const HELP: &str = "\
 Example: cloakroom check FILE && cloakroom dump FILE > backup.ndjson
 Exit code 1 if there is damage: something lost or contradictory. Notes are harmless.
+Sessions are those that can be read. At most 1000 places of either kind are listed.
 With --json: {\"sound\": true or false, \"damage\": [{\"offset\": NUMBER, \"what\": TEXT}, ...],
-\"notes\": [the same], \"sessions\": NUMBER, \"expired\": NUMBER, \"removed\": NUMBER,
-\"live_bytes\": NUMBER, \"superseded_bytes\": NUMBER, \"free_bytes\": NUMBER,
-\"omitted\": NUMBER of findings that are counted and not listed}";
+\"damage_count\": NUMBER, listed or not, \"notes\": and \"note_count\": the same,
+\"sessions\": NUMBER, \"expired\": NUMBER, \"removed\": NUMBER, \"live_bytes\": NUMBER,
+\"superseded_bytes\": NUMBER, \"free_bytes\": NUMBER}";
 
 pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
     let report = Container::open_read_only(&args.file, Options::new())?.check()?;
@@ -42,29 +43,23 @@ fn object(report: &Report) -> Object {
     Object::new()
         .flag("sound", report.is_sound())
         .array("damage", report.damage.iter().map(finding))
+        .number("damage_count", report.damage_count)
         .array("notes", report.notes.iter().map(finding))
+        .number("note_count", report.note_count)
         .number("sessions", report.sessions)
         .number("expired", report.expired)
         .number("removed", report.removed)
         .number("live_bytes", report.live_bytes)
         .number("superseded_bytes", report.superseded_bytes)
         .number("free_bytes", report.free_bytes)
-        .number("omitted", report.omitted)
 }
 
-fn print(report: &Report, out: &mut Output) -> Result<(), crate::Failure> {
-    for finding in &report.damage {
-        out.line(&format!("damage: {finding}"))?;
-    }
-    for finding in &report.notes {
-        out.line(&format!("note: {finding}"))?;
-    }
-    if report.omitted > 0 {
-        out.line(&format!("and {} more", report.omitted))?;
-    }
-    let verdict = match report.damage.len() {
+fn print(report: &Report, out: &mut Output) -> Result<(), Failure> {
+    list("damage", &report.damage, report.damage_count, out)?;
+    list("note", &report.notes, report.note_count, out)?;
+    let verdict = match report.damage_count {
         0 => "sound".to_owned(),
-        damage => count(damage as u64, "damaged place"),
+        damage => count(damage, "damaged place"),
     };
     out.line(&format!(
         "{verdict}: {}, {} expired, {} removed; {} in use, {} superseded, {} free",
@@ -75,4 +70,14 @@ fn print(report: &Report, out: &mut Output) -> Result<(), crate::Failure> {
         size(report.superseded_bytes),
         size(report.free_bytes),
     ))
+}
+
+fn list(name: &str, listed: &[Finding], all: u64, out: &mut Output) -> Result<(), Failure> {
+    for finding in listed {
+        out.line(&format!("{name}: {finding}"))?;
+    }
+    match all.saturating_sub(listed.len() as u64) {
+        0 => Ok(()),
+        more => out.line(&format!("{name}: {more} more, which are not listed")),
+    }
 }

@@ -168,7 +168,7 @@ fn contents(
         size(info.length),
         size(check.live_bytes),
     );
-    text += &match (check.is_sound(), check.notes.len() as u64) {
+    text += &match (check.is_sound(), check.note_count) {
         (true, 0) => "  check: sound\n".to_owned(),
         (true, notes) => format!("  check: sound, {} (harmless)\n", count(notes, "note")),
         (false, _) => "  check: damaged\n".to_owned(),
