@@ -79,14 +79,16 @@ pub enum ErrorKind {
     /// Another process, thread or handle held the writer lock until the deadline,
     /// or another's sync made no progress. Try again, or look at the holder.
     Busy {
-        /// Process id of the lock's holder, where the system tells it: a hint.
+        /// What was waited for.
+        awaited: Awaited,
+        /// Process id of the writer lock's holder, where the system tells it: a hint.
         holder: Option<u32>,
         /// How long was waited, in milliseconds.
         waited_ms: u64,
     },
     /// The file cannot grow: the disk is full, or a quota or file-size limit is
-    /// reached. Everything saved before is still there; the next save works
-    /// once there is space.
+    /// reached (which of them, the system's error says). Everything saved before is
+    /// still there; the next save works once there is space.
     Full(io::Error),
     /// What the file holds at one place contradicts itself: bit rot, or a stray
     /// write. Other sessions are not affected.
@@ -128,6 +130,32 @@ pub enum ErrorKind {
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// What an operation waited for until it gave up as [`Busy`](ErrorKind::Busy).
+///
+/// ```
+/// # use cloakroom::{Awaited, ByteContainer, ErrorKind, Options, storage::MemoryStorage};
+/// # use cloakroom::storage::{LockName, Storage};
+/// # let memory = MemoryStorage::new();
+/// # ByteContainer::create_on(Box::new(memory.share()), Options::new())?;
+/// let options = Options::new().lock_deadline(std::time::Duration::from_millis(20));
+/// let container = ByteContainer::open_on(Box::new(memory.share()), options)?;
+/// container.save("id", b"a coat")?;
+/// assert!(memory.try_lock(LockName::Sync)?); // somebody syncs to a disk that hangs
+/// match container.sync().unwrap_err().kind() {
+///     ErrorKind::Busy { awaited, .. } => assert_eq!(*awaited, Awaited::Sync),
+///     other => unreachable!("{other}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Awaited {
+    /// The writer lock.
+    Lock,
+    /// The end of a sync that somebody else had begun.
+    Sync,
 }
 
 impl Error {
@@ -217,13 +245,24 @@ impl fmt::Display for Error {
 impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ErrorKind::Busy { holder, waited_ms } => {
+            ErrorKind::Busy { awaited: Awaited::Lock, holder, waited_ms } => {
                 write!(f, "locked by another writer for more than {waited_ms} ms")?;
                 match holder {
-                    Some(pid) => write!(f, " (process {pid})"),
-                    None => write!(f, " (see /proc/locks)"),
+                    Some(pid) => write!(f, " (process {pid})")?,
+                    None => write!(f, " (see /proc/locks)")?,
                 }
+                write!(f, "; try again, and if that does not help, see what holds it up")
             }
+            ErrorKind::Busy { awaited: Awaited::Sync, waited_ms, .. } => write!(
+                f,
+                "somebody else's sync made no progress for more than {waited_ms} ms; try again, \
+                 and if that does not help, see whether the disk is overloaded or hangs"
+            ),
+            ErrorKind::Full(source) if source.kind() == io::ErrorKind::FileTooLarge => write!(
+                f,
+                "the file may not become larger ({source}); nothing is lost, raise the limit of \
+                 its size (`ulimit -f`) or remove sessions, and try again"
+            ),
             ErrorKind::Full(source) => write!(
                 f,
                 "no space to save this ({source}); nothing is lost, free some space and try again"
@@ -235,7 +274,11 @@ impl fmt::Display for ErrorKind {
             ErrorKind::NotAContainer(why) => write!(f, "not a cloakroom container: {why}"),
             ErrorKind::Newer { found } => write!(f, "{found}; use a newer cloakroom"),
             ErrorKind::Exists => {
-                write!(f, "already exists and is not empty; open it, or create under another name")
+                write!(
+                    f,
+                    "already exists and is not empty; if it is a container, open it, else create \
+                     one under another name"
+                )
             }
             ErrorKind::InvalidId { len: 0 } => write!(f, "an id must not be empty"),
             ErrorKind::InvalidId { len } => {

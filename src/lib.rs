@@ -44,7 +44,9 @@ pub use container::{
     ByteContainer, Change, Durability, Finding, Info, MapPolicy, Options, Outcome, Report, Session,
     Sessions, Times, Updated, Version,
 };
-pub use error::{Damage, DamageKind, Error, ErrorKind, Newer, NotAContainer, ReadOnly, Result};
+pub use error::{
+    Awaited, Damage, DamageKind, Error, ErrorKind, Newer, NotAContainer, ReadOnly, Result,
+};
 pub use json::{Container, Text};
 
 /// The README's examples compile.

@@ -113,7 +113,8 @@ impl OpenFile {
         if control.suspect {
             report.add_note(
                 place::CONTROL,
-                "a sync has failed; what was saved since the last good one may not be on the disk",
+                "a sync has failed or was cut short; what was saved since the last good one may \
+                 not be on the disk until the next one",
             );
         }
         let mut leaked = 0u64;

@@ -51,7 +51,7 @@ pub struct Info {
     pub synced_epoch: u64,
     /// When that became so, milliseconds since 1970.
     pub synced_at_ms: u64,
-    /// A sync failed, and not everything was written again yet.
+    /// A sync failed or was cut short, and not everything was written again yet.
     pub suspect_sync: bool,
     /// After a crash: free space is not all found again yet.
     pub rebuilding: bool,

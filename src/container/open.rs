@@ -13,7 +13,7 @@ use super::handle::ByteContainer;
 use super::open_file::OpenFile;
 use super::options::{Durability, Options};
 use super::writer::Patience;
-use crate::error::{Error, ErrorKind, NotAContainer, ReadOnly, Result};
+use crate::error::{Awaited, Error, ErrorKind, NotAContainer, ReadOnly, Result};
 use crate::storage::{Access, FileStorage, LockName, OpenError, Origin, Storage};
 
 impl ByteContainer {
@@ -225,9 +225,10 @@ fn create_in(storage: &dyn Storage, options: &Options, naming: Option<Naming<'_>
     let locking = |source| Error::io("lock", source);
     let mut patience = Patience::new(options.lock_deadline);
     while !storage.try_lock(LockName::Writer).map_err(locking)? {
-        patience
-            .pause(storage)
-            .map_err(|waited_ms| ErrorKind::Busy { holder: storage.lock_holder(), waited_ms })?;
+        patience.pause(storage).map_err(|waited_ms| {
+            let holder = storage.lock_holder();
+            ErrorKind::Busy { awaited: Awaited::Lock, holder, waited_ms }
+        })?;
     }
     let result = look_for_blank(storage).and_then(|()| {
         let named = naming.as_ref().map_or(Ok(()), Naming::sync);

@@ -24,7 +24,7 @@ use super::open_file::OpenFile;
 use super::options::Durability;
 use super::rules::{Rule, holds};
 use super::writer::{Locked, Patience, Writer, failed};
-use crate::error::{DamageKind, Error, ErrorKind, Result};
+use crate::error::{Awaited, DamageKind, Error, ErrorKind, Result};
 use crate::format::control::{Control, EPOCH_MAX, LEAD_MAX, Pass, Stage};
 use crate::format::place;
 use crate::storage::{LockName, Storage};
@@ -158,8 +158,9 @@ impl OpenFile {
     }
 
     fn wait_for_syncer(&self, patience: &mut Patience) -> Result<()> {
-        let paused = patience.pause(self.storage());
-        paused.map_err(|waited_ms| ErrorKind::Busy { holder: None, waited_ms }.into())
+        patience.pause(self.storage()).map_err(|waited_ms| {
+            ErrorKind::Busy { awaited: Awaited::Sync, holder: None, waited_ms }.into()
+        })
     }
 
     /// SYNC, unless somebody else has it and `rule` is kept.

@@ -16,7 +16,7 @@ use super::index::reading;
 use super::open_file::{Local, OpenFile};
 use super::rules::{Rule, holds};
 use super::sync::Turn;
-use crate::error::{DamageKind, Error, ErrorKind, Result};
+use crate::error::{Awaited, DamageKind, Error, ErrorKind, Result};
 use crate::format::control::{Busy, Control, Pass, Root, Views};
 use crate::format::span::Span;
 use crate::format::tables::{LIST_LINES, ListHeads};
@@ -171,7 +171,9 @@ impl OpenFile {
                 // What a panicking thread leaves is a cache like any other: the
                 // file itself is valid at every moment.
                 Err(TryLockError::Poisoned(local)) => break local.into_inner(),
-                Err(TryLockError::WouldBlock) => self.wait(&mut patience, None)?,
+                Err(TryLockError::WouldBlock) => {
+                    self.wait(&mut patience, || Some(self.process_id))?
+                }
             }
         };
         while !self
@@ -180,19 +182,15 @@ impl OpenFile {
             .map_err(|source| Error::io("lock", source))?
             && holds(Rule::LockForEachChange)
         {
-            self.wait(&mut patience, Some(()))?;
+            self.wait(&mut patience, || self.storage().lock_holder())?;
         }
         self.owner.store(me, Ordering::Relaxed);
         Ok(Held { file: self, local })
     }
 
-    fn wait(&self, patience: &mut Patience, other_process: Option<()>) -> Result<()> {
+    fn wait(&self, patience: &mut Patience, holder: impl FnOnce() -> Option<u32>) -> Result<()> {
         patience.pause(self.storage()).map_err(|waited_ms| {
-            let holder = match other_process {
-                Some(()) => self.storage().lock_holder(),
-                None => Some(self.process_id),
-            };
-            ErrorKind::Busy { holder, waited_ms }.into()
+            ErrorKind::Busy { awaited: Awaited::Lock, holder: holder(), waited_ms }.into()
         })
     }
 

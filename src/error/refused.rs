@@ -25,8 +25,8 @@ pub enum NotAContainer {
     Empty,
     /// It starts as this other kind of file does.
     LooksLike(&'static str),
-    /// Somebody began to make a container of it and was interrupted; `create` takes
-    /// it.
+    /// Somebody began to make a container of it and was interrupted, or is still at
+    /// it; `create` waits for that, and takes what was interrupted.
     Unfinished,
     /// It has no header of a container: a file of any other kind.
     NoHeader,
@@ -105,7 +105,11 @@ impl fmt::Display for NotAContainer {
             }
             NotAContainer::LooksLike(what) => write!(f, "it looks like {what}"),
             NotAContainer::Unfinished => {
-                write!(f, "its making was interrupted; `create` begins it anew")
+                write!(
+                    f,
+                    "its making was interrupted, or is still under way: try again; `create` \
+                     begins anew what was interrupted"
+                )
             }
             NotAContainer::NoHeader => write!(f, "it has no header of one"),
             NotAContainer::CutShort => write!(f, "it was cut short; put a backup in its place"),

@@ -170,7 +170,9 @@ pub(crate) fn refusal<T: std::fmt::Debug>(result: cloakroom::Result<T>) -> Error
 fn kind_of(error: cloakroom::Error) -> ErrorKind {
     use ErrorKind as K;
     match error.kind() {
-        K::Busy { holder, waited_ms } => K::Busy { holder: *holder, waited_ms: *waited_ms },
+        K::Busy { awaited, holder, waited_ms } => {
+            K::Busy { awaited: *awaited, holder: *holder, waited_ms: *waited_ms }
+        }
         K::Full(source) => K::Full(source.kind().into()),
         K::Damaged(damage) => K::Damaged(*damage),
         K::NotAContainer(why) => K::NotAContainer(*why),

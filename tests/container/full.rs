@@ -206,6 +206,9 @@ pub(crate) fn limited() {
     limit(Some(100_000));
     let kind = refusal(ByteContainer::create(path, quick()));
     assert!(matches!(kind, ErrorKind::Full(_)), "{kind:?}");
+    // More space on the disk would not help.
+    let text = kind.to_string();
+    assert!(text.contains("ulimit -f") && !text.contains("free some space"), "{text}");
     limit(Some(1_500_000));
     let container = ByteContainer::create(path, quick()).unwrap();
     let count = fill(&container);

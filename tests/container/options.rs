@@ -6,7 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cloakroom::{ByteContainer, Change, Container, Durability, ErrorKind, MapPolicy, Options};
+use cloakroom::storage::{LockName, MemoryStorage, Storage};
+use cloakroom::{
+    Awaited, ByteContainer, Change, Container, Durability, ErrorKind, MapPolicy, Options,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::fixture::{Fixture, quick, refusal, value};
@@ -28,7 +31,8 @@ fn a_handle_gives_up_at_its_deadline_and_names_the_holder() {
     ];
     let waited = began.elapsed();
     for kind in refusals {
-        let ErrorKind::Busy { holder, waited_ms } = kind else {
+        assert!(kind.to_string().contains("try again"), "{kind}");
+        let ErrorKind::Busy { awaited: Awaited::Lock, holder, waited_ms } = kind else {
             panic!("{kind:?}");
         };
         assert_eq!(holder, Some(std::process::id()));
@@ -38,6 +42,23 @@ fn a_handle_gives_up_at_its_deadline_and_names_the_holder() {
     assert_eq!(value(&container, "visitor"), b"a hat");
     outsider.unlock().unwrap();
     container.save("visitor", b"a coat").unwrap();
+}
+
+#[test]
+fn who_waits_in_vain_for_a_sync_is_not_told_of_a_writer() {
+    let storage = MemoryStorage::new();
+    let options = quick().durability(Durability::Durable).lock_deadline(Duration::from_millis(20));
+    let container = ByteContainer::create_on(Box::new(storage.share()), options).unwrap();
+    assert!(storage.try_lock(LockName::Sync).unwrap());
+    for kind in [refusal(container.save("visitor", b"a hat")), refusal(container.sync())] {
+        let ErrorKind::Busy { awaited: Awaited::Sync, .. } = kind else {
+            panic!("{kind:?}");
+        };
+        let text = kind.to_string();
+        assert!(text.contains("sync") && text.contains("try again"), "{text}");
+        assert!(!text.contains("writer") && !text.contains("lock"), "{text}");
+    }
+    assert!(storage.try_lock(LockName::Writer).unwrap(), "nobody writes meanwhile");
 }
 
 #[test]

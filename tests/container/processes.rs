@@ -9,7 +9,7 @@ use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cloakroom::{ByteContainer, Change, Durability, ErrorKind, MapPolicy, Options};
+use cloakroom::{Awaited, ByteContainer, Change, Durability, ErrorKind, MapPolicy, Options};
 
 use crate::fixture::{Fixture, quick, refusal, value};
 use crate::role;
@@ -88,7 +88,7 @@ fn others_give_up_in_time_while_a_lock_holder_is_stopped_and_go_on_after_it() {
     let began = Instant::now();
     let kind = refusal(hasty.save("visitor", b"a coat"));
     let waited = began.elapsed();
-    let ErrorKind::Busy { holder: told, waited_ms } = kind else {
+    let ErrorKind::Busy { awaited: Awaited::Lock, holder: told, waited_ms } = kind else {
         panic!("{kind:?}");
     };
     assert_eq!(told, Some(pid));

@@ -27,6 +27,16 @@ fn create_makes_a_container_only_where_nothing_is() {
     f.run(&["create", "FILE"]).refused("already exists and is not empty");
     assert_eq!(fs::read(&f.file).unwrap(), before);
 
+    let other = Fixture::empty();
+    fs::write(&other.file, "Dear visitor,\n").unwrap();
+    let text = other.run(&["create", "FILE"]).refused("already exists and is not empty").err;
+    assert!(
+        text.contains("if it is a container, open it, else create one under another"),
+        "{text}"
+    );
+    other.run(&["ls", "FILE"]).refused("not a cloakroom container");
+    fs::remove_file(&other.file).unwrap();
+
     let new = Fixture::new();
     assert_eq!(fs::metadata(&new.file).unwrap().permissions().mode() & 0o7777, 0o600);
 
@@ -90,6 +100,24 @@ fn what_is_no_container_is_refused_with_the_reason_and_left_alone() {
         }
         fs::remove_file(&f.file).unwrap();
     }
+}
+
+#[test]
+fn a_file_in_the_making_is_refused_for_now_and_made_anew_if_its_maker_is_gone() {
+    let f = Fixture::new();
+    let mut bytes = fs::read(&f.file).unwrap();
+    let header = 0..512;
+    bytes[header.clone()].fill(0);
+    bytes[15 * 4096..][header].fill(0);
+    let line = b"cloakroom is being made here; `create` may begin it anew";
+    bytes[512..][..line.len()].copy_from_slice(line);
+    fs::write(&f.file, &bytes).unwrap();
+    for arguments in OPENING {
+        let text = f.run(arguments).refused("interrupted, or is still under way").err;
+        assert!(text.contains("try again; `create` begins anew"), "{text}");
+    }
+    f.run(&["create", "FILE"]).done();
+    f.run(&["put", "FILE", "a", "1"]).done();
 }
 
 #[test]

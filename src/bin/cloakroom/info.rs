@@ -92,7 +92,10 @@ fn rows(info: &Info) -> Vec<(&'static str, String)> {
         rows.push(("note", "free space is still being counted".into()));
     }
     if info.suspect_sync {
-        rows.push(("note", "a sync failed; the next good one makes up for it".into()));
+        rows.push((
+            "note",
+            "a sync failed or was cut short; the next good one makes up for it".into(),
+        ));
     }
     rows
 }
