@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 
 use serde_json::json;
 
@@ -90,6 +91,35 @@ fn restore_names_the_line_that_is_wrong_and_keeps_those_before() {
     f.run_with(&["restore", "FILE"], b"\xff\n").refused("line 1: not UTF-8");
     let long = vec![b' '; 26 << 20];
     f.run_with(&["restore", "FILE"], &long).refused("line 1: longer than");
+}
+
+/// A file with these bytes flipped, and the sound one, to be checked in the end.
+fn damage(f: &mut Fixture, places: impl IntoIterator<Item = usize>) -> PathBuf {
+    let mut bytes = fs::read(&f.file).unwrap();
+    places.into_iter().for_each(|at| bytes[at] ^= 1);
+    let damaged = f.dir.path().join("damaged");
+    fs::write(&damaged, &bytes).unwrap();
+    std::mem::replace(&mut f.file, damaged)
+}
+
+#[test]
+fn restore_blames_no_line_for_what_is_wrong_with_the_container() {
+    let mut f = Fixture::new();
+    f.run(&["put", "FILE", "a", "1"]).done();
+    let dump = f.run(&["dump", "FILE"]).done().out;
+    let control_line = 4096;
+    let sound = damage(&mut f, [control_line + 3]);
+    let restored = f.run_with(&["restore", "FILE"], dump.as_bytes());
+    assert_eq!((restored.code, restored.out.as_str()), (Some(1), ""));
+    assert!(restored.err.contains("damaged: the control line"), "{restored:?}");
+    assert!(!restored.err.contains("line 1"), "{restored:?}");
+
+    f.file = sound;
+    let outsider = fs::File::open(&f.file).unwrap();
+    outsider.lock().unwrap();
+    let restored = f.run_with(&["restore", "FILE"], dump.as_bytes());
+    let text = restored.refused("locked by another writer").err;
+    assert!(!text.contains("line 1"), "{text}");
 }
 
 #[test]
@@ -186,13 +216,9 @@ fn check_counts_all_damage_and_lists_a_thousand_places() {
     }
     container.sync().unwrap();
     drop(container);
-    let mut bytes = fs::read(&f.file).unwrap();
-    let places: Vec<usize> =
-        (0..bytes.len() - 6).filter(|at| &bytes[*at..*at + 6] == b"a coat").collect();
-    places.into_iter().for_each(|at| bytes[at] ^= 1);
-    let damaged = f.dir.path().join("damaged");
-    fs::write(&damaged, &bytes).unwrap();
-    let sound = std::mem::replace(&mut f.file, damaged);
+    let bytes = fs::read(&f.file).unwrap();
+    let places = (0..bytes.len() - 6).filter(|at| &bytes[*at..*at + 6] == b"a coat");
+    let sound = damage(&mut f, places);
 
     assert_eq!(f.run(&["ls", "FILE", "--json"]).out, "");
     let report = f.run(&["check", "FILE", "--json"]).object();

@@ -8,7 +8,7 @@
 use std::io::{self, BufRead, Read};
 use std::path::PathBuf;
 
-use cloakroom::{ByteContainer, Options, Times};
+use cloakroom::{ByteContainer, ErrorKind, Options, Times};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -29,7 +29,8 @@ pub(crate) struct Args {
 const HELP: &str = "\
 Example: cloakroom create NEW && cloakroom restore NEW < backup.ndjson
 Sessions that the container has already are replaced. Times are those of the dump, versions new.
-A wrong line stops it; the sessions of the lines before are restored then.
+A wrong line stops it, and so does damage of the container (exit code 1); the sessions of the
+lines before are restored then.
 With --json: {\"restored\": NUMBER}";
 
 /// A value of 4 MiB, each byte escaped as \u007f, and the rest of the line.
@@ -43,8 +44,9 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
     let mut restored = 0;
     let result = restore(&container, &mut io::stdin().lock(), &mut restored);
     // Also when a line was wrong: what was restored is to stay.
-    container.sync()?;
+    let synced = container.sync();
     result?;
+    synced?;
     if out.is_json() {
         out.object(Object::new().number("restored", restored))?;
     } else {
@@ -69,9 +71,15 @@ pub(crate) fn restore(
         let Some(line) = Line::parse(&bytes).map_err(|why| wrong(&why))? else {
             continue;
         };
-        container
-            .restore(&line.id, &line.value, line.times)
-            .map_err(|error| wrong(&error.to_string()))?;
+        container.restore(&line.id, &line.value, line.times).map_err(|error| {
+            match error.kind() {
+                ErrorKind::InvalidId { .. } | ErrorKind::TooLarge { .. } => {
+                    wrong(&error.to_string())
+                }
+                // No other line would fare better.
+                _ => Failure::Container(error),
+            }
+        })?;
         *restored += 1;
     }
     Ok(())
