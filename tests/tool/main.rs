@@ -159,6 +159,16 @@ impl Fixture {
         ids.len()
     }
 
+    /// Goes over to a copy in which the lowest bits of these bytes are flipped. Returns
+    /// the name of the sound container, which is the one to check in the end.
+    fn damage(&mut self, places: impl IntoIterator<Item = usize>) -> PathBuf {
+        let mut bytes = std::fs::read(&self.file).unwrap();
+        places.into_iter().for_each(|at| bytes[at] ^= 1);
+        let damaged = self.dir.path().join("damaged");
+        std::fs::write(&damaged, &bytes).unwrap();
+        std::mem::replace(&mut self.file, damaged)
+    }
+
     /// What a dump says, in a fixed order and without the versions.
     fn dumped(&self) -> Vec<String> {
         let lines = self.run(&["dump", "FILE"]).done().out;

@@ -88,6 +88,40 @@ fn rm_removes_what_there_is_and_names_the_rest() {
 }
 
 #[test]
+fn rm_goes_on_after_damage_and_tells_of_all() {
+    let mut f = Fixture::new();
+    let container = f.opened();
+    let ids: Vec<String> = (0..3000).map(|number| format!("{number}")).collect();
+    for id in &ids {
+        container.save(id, b"1").unwrap();
+    }
+    container.sync().unwrap();
+    assert!(container.info().unwrap().segments > 1);
+    drop(container);
+    let segment_table = 5120;
+    let sound = f.damage([segment_table + 2]);
+    let damaged = f.opened();
+    let (lost, spared): (Vec<_>, Vec<_>) = ids.iter().partition(|id| damaged.load(id).is_err());
+
+    let rm = f.run(&["rm", "--json", "FILE", spared[0], lost[0], spared[1]]);
+    assert_eq!(rm.code, Some(1));
+    let report = rm.object();
+    let tried = report["ids"].as_array().unwrap();
+    assert_eq!(report["removed"], 2, "{report}");
+    for (tried, (id, removed)) in
+        tried.iter().zip([(spared[0], true), (lost[0], false), (spared[1], true)])
+    {
+        assert_eq!((&tried["id"], &tried["removed"]), (&json!(id), &json!(removed)));
+    }
+    assert!(tried[1]["error"].as_str().unwrap().contains("damaged: the segment table"));
+    assert!(rm.err.contains(&format!("not removed: {}: ", lost[0])), "{rm:?}");
+    for id in &spared[..2] {
+        assert!(!damaged.contains(id).unwrap());
+    }
+    f.file = sound;
+}
+
+#[test]
 fn a_wrong_id_keeps_rm_from_removing_any() {
     let f = Fixture::new();
     f.run(&["put", "FILE", "a", "1"]).done();

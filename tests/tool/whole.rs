@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
 
 use serde_json::json;
 
@@ -93,22 +92,13 @@ fn restore_names_the_line_that_is_wrong_and_keeps_those_before() {
     f.run_with(&["restore", "FILE"], &long).refused("line 1: longer than");
 }
 
-/// A file with these bytes flipped, and the sound one, to be checked in the end.
-fn damage(f: &mut Fixture, places: impl IntoIterator<Item = usize>) -> PathBuf {
-    let mut bytes = fs::read(&f.file).unwrap();
-    places.into_iter().for_each(|at| bytes[at] ^= 1);
-    let damaged = f.dir.path().join("damaged");
-    fs::write(&damaged, &bytes).unwrap();
-    std::mem::replace(&mut f.file, damaged)
-}
-
 #[test]
 fn restore_blames_no_line_for_what_is_wrong_with_the_container() {
     let mut f = Fixture::new();
     f.run(&["put", "FILE", "a", "1"]).done();
     let dump = f.run(&["dump", "FILE"]).done().out;
     let control_line = 4096;
-    let sound = damage(&mut f, [control_line + 3]);
+    let sound = f.damage([control_line + 3]);
     let restored = f.run_with(&["restore", "FILE"], dump.as_bytes());
     assert_eq!((restored.code, restored.out.as_str()), (Some(1), ""));
     assert!(restored.err.contains("damaged: the control line"), "{restored:?}");
@@ -218,7 +208,7 @@ fn check_counts_all_damage_and_lists_a_thousand_places() {
     drop(container);
     let bytes = fs::read(&f.file).unwrap();
     let places = (0..bytes.len() - 6).filter(|at| &bytes[*at..*at + 6] == b"a coat");
-    let sound = damage(&mut f, places);
+    let sound = f.damage(places);
 
     assert_eq!(f.run(&["ls", "FILE", "--json"]).out, "");
     let report = f.run(&["check", "FILE", "--json"]).object();

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use cloakroom::{ByteContainer, Options};
+use cloakroom::{ByteContainer, ErrorKind, Options};
 
 use crate::escape::visible_id;
 use crate::id::IdForm;
@@ -25,29 +25,46 @@ pub(crate) struct Args {
 
 const HELP: &str = "\
 Example: cloakroom rm FILE ticket another
-Exit code 1 if there was no session of one of the ids; the others are removed.
+Exit code 1 if there was no session of one of the ids, or damage; the others are removed.
 With --json: {\"removed\": NUMBER, \"ids\": [{\"id\": TEXT, \"removed\": true or false}, ...]},
-with \"id_hex\" for an id that is not UTF-8";
+with \"id_hex\" for an id that is not UTF-8, and \"error\": TEXT for a removal that met damage.
+Whatever else fails stops it; then \"ids\" are those before.";
 
 pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
     let ids = args.form.parse_all(&args.ids)?;
     let container = ByteContainer::open(&args.file, Options::new())?;
-    let mut removed = Vec::with_capacity(ids.len());
+    let (mut tried, mut stopped) = (Vec::with_capacity(ids.len()), None);
     for id in &ids {
-        removed.push(container.remove(id)?);
-    }
-    // One sync for all of them.
-    container.sync()?;
-    let count = removed.iter().filter(|removed| **removed).count();
-    if out.is_json() {
-        let results = ids.iter().zip(&removed);
-        let results = results.map(|(id, removed)| Object::new().id(id).flag("removed", *removed));
-        out.object(Object::new().number("removed", count as u64).array("ids", results))?;
-    }
-    for (id, removed) in ids.iter().zip(&removed) {
-        if !removed {
-            out.complain(&format!("not found: {}", visible_id(id)));
+        match container.remove(id) {
+            Err(error) if !matches!(error.kind(), ErrorKind::Damaged(_)) => {
+                // The others would fare no better.
+                stopped = Some(error);
+                break;
+            }
+            removed => tried.push(removed),
         }
     }
+    // One sync for all of them, also where one failed: what is gone is to stay so.
+    let synced = container.sync();
+    let count = tried.iter().filter(|removed| matches!(removed, Ok(true))).count();
+    if out.is_json() {
+        let results = ids.iter().zip(&tried).map(|(id, removed)| object(id, removed));
+        out.object(Object::new().number("removed", count as u64).array("ids", results))?;
+    }
+    for (id, removed) in ids.iter().zip(&tried) {
+        match removed {
+            Ok(true) => {}
+            Ok(false) => out.complain(&format!("not found: {}", visible_id(id))),
+            Err(error) => out.complain(&format!("not removed: {}: {error}", visible_id(id))),
+        }
+    }
+    stopped.map_or(synced, Err)?;
     Ok(if count == ids.len() { DONE } else { LACKING })
+}
+
+fn object(id: &[u8], removed: &cloakroom::Result<bool>) -> Object {
+    match removed {
+        Ok(removed) => Object::new().id(id).flag("removed", *removed),
+        Err(error) => Object::new().id(id).flag("removed", false).text("error", &error.to_string()),
+    }
 }
