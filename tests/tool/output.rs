@@ -68,6 +68,32 @@ fn a_reader_that_goes_away_is_no_error() {
 }
 
 #[test]
+fn a_demo_whose_reader_goes_away_ends_well() {
+    let f = Fixture::empty();
+    let mut command = Command::new(TOOL);
+    command.args(["demo", "--seconds", "1", "--file"]).arg(&f.file);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert!(line.starts_with("8 processes update"), "{line}");
+    drop(out);
+    let output = child.wait_with_output().unwrap();
+    let messages = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{messages}");
+    assert!(messages.lines().all(|line| line.ends_with(" killed")), "{messages}");
+}
+
+#[test]
+fn demo_offers_no_json_and_has_none() {
+    let f = Fixture::empty();
+    let help = f.run(&["demo", "--help"]).done().out;
+    assert!(help.contains("--seconds") && !help.contains("--json"), "{help}");
+    f.run(&["demo", "--json"]).refused("it has no --json");
+    f.run(&["--json", "demo"]).refused("it has no --json");
+}
+
+#[test]
 fn output_that_cannot_be_written_is_an_error() {
     let f = Fixture::new();
     f.run(&["put", "FILE", "a", "1"]).done();

@@ -14,10 +14,9 @@ mod worker;
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
@@ -29,7 +28,9 @@ use self::crowd::{Crowd, Tally};
 use self::worker::{SESSIONS, session_id, value_for};
 pub(crate) use self::worker::{WorkerArgs, work};
 use crate::escape::visible;
+use crate::output::{Output, message, overwrite};
 use crate::units::{count, size};
+use crate::{DONE, Done, Failure, LACKING};
 
 const WORKERS: usize = 8;
 const KILLS: u32 = 5;
@@ -45,32 +46,35 @@ pub(crate) struct DemoArgs {
     /// Where to make the container, instead of in a new temporary directory
     #[arg(long)]
     file: Option<PathBuf>,
+    /// Refused, and so not offered
+    #[arg(long, hide = true)]
+    pub(crate) json: bool,
 }
 
-pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &DemoArgs, out: &mut Output) -> Done {
     let file = match &args.file {
         Some(file) => file.clone(),
         None => new_directory()?.join("visitors.cloakroom"),
     };
     Container::create(&file, Options::new())?;
-    let mut report = format!(
+    let begun = format!(
         "{WORKERS} processes update {SESSIONS} sessions in one file for {} s:\n  {}\n\
          {KILLS} of them are killed (SIGKILL) on the way and replaced.\n",
         args.seconds,
         shown(&file),
     );
-    print(&report)?;
+    print(&begun, out)?;
 
     let tally = hammer(&file, Duration::from_secs(args.seconds.into()))?;
     let container = Container::open_read_only(&file, Options::new())?;
     let mut problems = tally.problems.clone();
     let counters = counters(&container, &mut problems)?;
     compare(&counters, &tally, &mut problems);
-    report = contents(&container, &counters, &tally, &mut problems)?;
+    let mut report = contents(&container, &counters, &tally, &mut problems)?;
     report += &verdict(&problems);
     report += &next_steps(&file);
-    print(&report)?;
-    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    print(&report, out)?;
+    Ok(if problems.is_empty() { DONE } else { LACKING })
 }
 
 /// A directory that nobody else can read, with a name that nobody can foresee.
@@ -227,21 +231,23 @@ impl Progress {
         let updates = grouped(crowd.updates.load(Ordering::Relaxed));
         let seconds = elapsed.as_secs_f64();
         let line = format!("{seconds:>6.1} s {updates:>12} updates {killed:>3} killed");
-        let (before, after) = if self.terminal { ("\r", "") } else { ("", "\n") };
-        let _ = write!(io::stderr(), "{before}{line}{after}");
+        match self.terminal {
+            true => overwrite(&line),
+            false => message(&line),
+        }
     }
 
     fn end(&self) {
         if self.terminal {
-            let _ = writeln!(io::stderr());
+            message("");
         }
     }
 }
 
-fn print(text: &str) -> Result<()> {
-    let mut output = io::stdout();
-    let written = output.write_all(text.as_bytes()).and_then(|()| output.flush());
-    written.map_err(|error| failed("write the output", error))
+/// At once: what follows takes its time.
+fn print(text: &str, out: &mut Output) -> std::result::Result<(), Failure> {
+    text.lines().try_for_each(|line| out.line(line))?;
+    out.finish()
 }
 
 fn failed(action: &'static str, source: io::Error) -> cloakroom::Error {

@@ -111,11 +111,11 @@ fn main() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     let mut out = Output::new(if cli.json { Form::Json } else { Form::Human });
-    let done = match cli.command {
-        Command::Demo(_) if cli.json => {
+    let done = match &cli.command {
+        Command::Demo(demo::DemoArgs { json, .. }) if cli.json || *json => {
             Err(Failure::Input("demo shows itself to people; it has no --json".into()))
         }
-        _ => run(&cli.command, &mut out),
+        command => run(command, &mut out),
     };
     // What was printed before a failure belongs before its message.
     let done = match (done, out.finish()) {
@@ -150,8 +150,8 @@ fn run(command: &Command, out: &mut Output) -> Done {
         Command::Info(args) => info::run(args, out),
         Command::Check(args) => check::run(args, out),
         Command::Inspect(args) => inspect::run(args, out),
-        Command::Demo(args) => Ok(demo::run(args)?),
-        Command::DemoWorker(args) => Ok(demo::work(args)?),
+        Command::Demo(args) => demo::run(args, out),
+        Command::DemoWorker(args) => demo::work(args, out),
     }
 }
 

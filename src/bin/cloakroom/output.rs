@@ -97,6 +97,11 @@ pub(crate) fn message(text: &str) {
     say(&visible(text));
 }
 
+/// Prints on standard error over what this printed there before, for a terminal.
+pub(crate) fn overwrite(text: &str) {
+    let _ = write!(io::stderr(), "\r{}", visible(text));
+}
+
 /// Where standard error fails there is nobody left to tell.
 fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");

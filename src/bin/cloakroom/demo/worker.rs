@@ -5,13 +5,15 @@
 //! sessions before the first update, `done` after the last one has returned.
 //! A line is one write to a pipe, so a kill leaves it whole or away.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use cloakroom::{Change, Container, ErrorKind, Options, Result, Session};
 use serde_json::{Value, json};
+
+use crate::output::Output;
+use crate::{DONE, Done, Failure};
 
 /// Enough to make the container grow while the workers are at it.
 pub(crate) const SESSIONS: usize = 2000;
@@ -29,23 +31,27 @@ pub(crate) struct WorkerArgs {
     milliseconds: u64,
 }
 
-pub(crate) fn work(args: &WorkerArgs) -> Result<ExitCode> {
+pub(crate) fn work(args: &WorkerArgs, out: &mut Output) -> Done {
     let start = Instant::now();
     let time = Duration::from_millis(args.milliseconds);
     let container = Container::open(&args.file, Options::new().lock_deadline(PATIENCE))?;
     while start.elapsed() < time {
         let batch = draw()?;
         let numbers = batch.map(|number| number.to_string()).join(" ");
-        tell(&format!("take {numbers}\n"))?;
+        tell(&format!("take {numbers}"), out)?;
+        if out.is_closed() {
+            // The parent is gone.
+            break;
+        }
         for number in batch {
             container.update(session_id(number), |session: Option<Session<Value>>| {
                 let count = session.and_then(|session| session.value["count"].as_u64());
                 Change::Save(value_for(count.unwrap_or(0) + 1))
             })?;
         }
-        tell("done\n")?;
+        tell("done", out)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(DONE)
 }
 
 pub(crate) fn session_id(number: usize) -> String {
@@ -73,9 +79,8 @@ fn draw() -> Result<[usize; BATCH]> {
     Ok(batch)
 }
 
-/// Fails when the parent is gone, which ends this process too.
-fn tell(line: &str) -> Result<()> {
-    let mut output = io::stdout();
-    let told = output.write_all(line.as_bytes()).and_then(|()| output.flush());
-    told.map_err(|source| ErrorKind::Io { action: "tell the demo", source }.into())
+/// By one write.
+fn tell(line: &str, out: &mut Output) -> std::result::Result<(), Failure> {
+    out.line(line)?;
+    out.finish()
 }
