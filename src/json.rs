@@ -7,19 +7,20 @@
 //! repeats a piece of a value: error messages end in logs, and sessions hold
 //! what logs should not.
 
+mod discreet;
 mod sessions;
 mod text;
 
-use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::DeserializeOwned;
 
 use crate::{
     ByteContainer, Change, Error, ErrorKind, Info, Options, Report, Result, Session, Updated,
 };
 
+use discreet::discreet;
 pub use text::Text;
 
 /// A file that keeps a JSON value for each session, shared by any number of
@@ -72,7 +73,6 @@ pub use text::Text;
 #[derive(Debug)]
 pub struct Container {
     bytes: ByteContainer,
-    path: Option<PathBuf>,
 }
 
 /// Opening, and the other faces of the same container.
@@ -95,8 +95,7 @@ impl Container {
     /// assert!(matches!(refused.kind(), ErrorKind::NotAContainer(_)));
     /// ```
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Container> {
-        let path = path.as_ref();
-        Ok(Container::with_path(ByteContainer::open(path, options)?, path))
+        ByteContainer::open(path, options).map(Container::from_bytes)
     }
 
     /// Makes a new container, or makes an empty file into one. Returns when it is
@@ -120,8 +119,7 @@ impl Container {
     /// # }
     /// ```
     pub fn create(path: impl AsRef<Path>, options: Options) -> Result<Container> {
-        let path = path.as_ref();
-        Ok(Container::with_path(ByteContainer::create(path, options)?, path))
+        ByteContainer::create(path, options).map(Container::from_bytes)
     }
 
     /// Opens an existing container for reading only, as a user who may not write
@@ -147,8 +145,7 @@ impl Container {
     /// # }
     /// ```
     pub fn open_read_only(path: impl AsRef<Path>, options: Options) -> Result<Container> {
-        let path = path.as_ref();
-        Ok(Container::with_path(ByteContainer::open_read_only(path, options)?, path))
+        ByteContainer::open_read_only(path, options).map(Container::from_bytes)
     }
 
     /// The JSON face of a container that was opened as bytes.
@@ -168,11 +165,7 @@ impl Container {
     /// # }
     /// ```
     pub fn from_bytes(bytes: ByteContainer) -> Container {
-        Container { bytes, path: None }
-    }
-
-    fn with_path(bytes: ByteContainer, path: &Path) -> Container {
-        Container { bytes, path: Some(path.to_path_buf()) }
+        Container { bytes }
     }
 
     /// The same container as bytes: nothing there checks that a value is JSON.
@@ -317,7 +310,7 @@ impl Container {
     }
 
     fn not_json(&self, error: serde_json::Error) -> Error {
-        Error::from(ErrorKind::NotJson(discreet(error))).at(self.path.as_deref())
+        self.bytes.refused(ErrorKind::NotJson(discreet(error)))
     }
 
     /// [`ByteContainer::update`] with a `change` that may fail, in which case
@@ -363,27 +356,6 @@ fn depth(text: &[u8]) -> usize {
         }
     }
     deepest
-}
-
-/// The error without what it quotes of the value. serde's messages have the
-/// form `invalid type: string "hunter2", expected u64 at line 1 column 9`:
-/// what comes before the first quotation and what was expected are about the
-/// type and stay, and so does the place.
-fn discreet(error: serde_json::Error) -> serde_json::Error {
-    if !error.is_data() {
-        return error;
-    }
-    let message = error.to_string();
-    let kept: Cow<'_, str> = if message.starts_with("missing field `") {
-        Cow::Borrowed(&message)
-    } else if let Some((found, expected)) = message.rsplit_once(", expected ") {
-        let found = found.split(['`', '"']).next().unwrap_or_default();
-        format!("{}, expected {expected}", found.trim_end()).into()
-    } else {
-        let place = message.rfind(" at line ").and_then(|start| message.get(start..));
-        format!("the value does not fit its type{}", place.unwrap_or_default()).into()
-    };
-    serde_json::Error::custom(kept)
 }
 
 #[cfg(test)]

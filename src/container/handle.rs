@@ -228,7 +228,7 @@ impl ByteContainer {
     }
 
     /// What is refused before the file is looked at.
-    pub(super) fn refused(&self, kind: ErrorKind) -> Error {
+    pub(crate) fn refused(&self, kind: ErrorKind) -> Error {
         Error::from(kind).at(self.file.current().path.as_deref())
     }
 

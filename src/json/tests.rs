@@ -138,6 +138,76 @@ fn an_error_says_where_and_what_was_expected_but_not_what_was_there() {
     assert!(said("{\"colour\":\"Red\"}").contains("missing field `pockets` at line 1"));
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pocketless {}
+
+#[derive(Debug, Deserialize)]
+enum Uninhabited {}
+
+#[derive(Debug)]
+struct Talkative;
+
+impl<'de> Deserialize<'de> for Talkative {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        Err(serde::de::Error::custom(String::deserialize(from)?))
+    }
+}
+
+#[test]
+fn no_name_or_text_in_a_value_passes_for_a_piece_of_the_message() {
+    let (_dir, container) = container();
+    let names = [
+        "hunter2",
+        "a, expected hunter2",
+        "a`, expected `hunter2",
+        "`, there are no fields hunter2",
+        "hunter2`, there are no fields",
+        "a at line 3 column hunter2",
+        "invalid type: string, hunter2",
+        "unknown field `a`, hunter2",
+        "missing field `hunter2` and `hunter2`",
+    ];
+    let told = |text: &str| {
+        container.text().save("id", text).unwrap();
+        [
+            container.load::<Pocketless>("id").map(drop),
+            container.load::<Coat>("id").map(drop),
+            container.load::<Uninhabited>("id").map(drop),
+            container.load::<Talkative>("id").map(drop),
+            container.load::<Vec<char>>("id").map(drop),
+        ]
+        .map(|refused| refused.unwrap_err().to_string())
+    };
+    for name in names {
+        let quoted = serde_json::to_string(name).unwrap();
+        for text in [&quoted, &format!("{{{quoted}:1}}"), &format!("[{quoted}]")] {
+            for message in told(text) {
+                assert!(!message.contains("hunter2"), "{text}: {message}");
+            }
+        }
+    }
+    assert!(told("{\"a\":1}")[0].contains("unknown field, there are no fields at line 1"));
+    assert!(told("{\"a\":1}")[1].contains("unknown field, expected `colour` or `pockets` at"));
+    assert!(told("[\"hat\"]")[4].contains("invalid value: string, expected a character at"));
+}
+
+#[test]
+fn all_errors_name_the_file_and_by_the_same_name() {
+    let (dir, container) = container();
+    container.save("id", "a coat").unwrap();
+    let name = dir.path().join("./sessions");
+    let bytes = ByteContainer::open(&name, Options::new()).unwrap();
+    for container in [Container::open(name, Options::new()).unwrap(), Container::from_bytes(bytes)]
+    {
+        let typed = container.load::<u64>("id").unwrap_err();
+        let other = container.load::<u64>("").unwrap_err();
+        assert!(matches!(typed.kind(), ErrorKind::NotJson(_)), "{typed}");
+        assert_eq!(typed.path().unwrap().as_os_str(), other.path().unwrap().as_os_str());
+        assert_eq!(typed.path().unwrap(), dir.path().join("sessions"));
+    }
+}
+
 #[test]
 fn an_error_keeps_the_place_as_numbers() {
     let (_dir, container) = container();
