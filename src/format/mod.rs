@@ -6,6 +6,18 @@
 //! damage, a torn read or what a power cut left is for the callers to say.
 //! FORMAT.md describes the same structures; a test compares its tables with
 //! [`layout`], which is made from the constants that the code itself uses.
+//!
+//! ```
+//! use cloakroom::{ByteContainer, Options, format::layout, storage::MemoryStorage};
+//!
+//! let memory = MemoryStorage::new();
+//! ByteContainer::create_on(Box::new(memory.share()), Options::new())?;
+//! let header = layout().iter().find(|s| s.name == "static header").expect("one of them");
+//! let magic = header.fields.iter().find(|field| field.name == "magic").expect("its first");
+//! let bytes = &memory.to_bytes()[magic.offset..][..magic.size];
+//! assert!(bytes.starts_with(b"\x89cloakroom"));
+//! # Ok::<(), cloakroom::Error>(())
+//! ```
 
 pub(crate) mod block;
 pub(crate) mod checksum;

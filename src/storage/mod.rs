@@ -132,6 +132,18 @@ pub trait ReadMap: Send + Sync + fmt::Debug {
     /// Number of bytes that may be asked for; the caller knows by
     /// [`Storage::status`] how many of them the file has. To ask for others may
     /// end in a SIGBUS.
+    ///
+    /// ```
+    /// # use cloakroom::storage::{FileStorage, Storage};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let (file, _) = FileStorage::create(dir.path().join("file"), 0o600)?;
+    /// file.write_at(b"a coat", 0)?;
+    /// if let Some(map) = file.map(6)? {
+    ///     assert!(map.len() >= 6 && !map.is_empty());
+    ///     assert_eq!(file.status()?.len, 6, "no more of them are the file's");
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     fn len(&self) -> u64;
 
     /// True when nothing is mapped.
@@ -184,6 +196,13 @@ pub trait ReadMap: Send + Sync + fmt::Debug {
 /// ```
 pub trait Storage: Send + Sync + fmt::Debug {
     /// Length and link count, by one system call.
+    ///
+    /// ```
+    /// # use cloakroom::storage::{MemoryStorage, Storage};
+    /// let storage = MemoryStorage::from_bytes(b"a coat".to_vec());
+    /// assert_eq!(storage.status()?.len, 6);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     fn status(&self) -> io::Result<Status>;
 
     /// Length of the file when this storage was opened, or a later one.
@@ -193,17 +212,44 @@ pub trait Storage: Send + Sync + fmt::Debug {
 
     /// Fills `bytes` from `offset`, as far as the file reaches, and returns how
     /// many bytes that was. Interrupted calls are taken up again.
+    ///
+    /// ```
+    /// # use cloakroom::storage::{MemoryStorage, Storage};
+    /// let storage = MemoryStorage::from_bytes(b"a coat".to_vec());
+    /// let mut bytes = [0; 100];
+    /// assert_eq!(storage.read_at(&mut bytes, 2)?, 4);
+    /// assert_eq!(&bytes[..4], b"coat");
+    /// assert_eq!(storage.read_at(&mut bytes, 1000)?, 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
 
     /// Writes all of `bytes` at `offset`, with one system call per call unless
     /// the system cuts it short. A process that is killed meanwhile has written
     /// a prefix that ends at a multiple of 4096 of the file's offsets.
+    ///
+    /// ```
+    /// # use cloakroom::storage::{MemoryStorage, Storage};
+    /// let storage = MemoryStorage::new();
+    /// storage.write_at(b"hat", 2)?;
+    /// assert_eq!(storage.to_bytes(), b"\0\0hat");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
     /// Makes the file reach to `to`: reserves the space from `from` on, then writes
     /// zeros over it in pieces of 4 KiB where `fill` says so. `from` is the present
     /// length, rounded by the caller: what the file has beyond it must be of no
     /// worth. On failure the file may have grown.
+    ///
+    /// ```
+    /// # use cloakroom::storage::{Fill, MemoryStorage, Storage};
+    /// let storage = MemoryStorage::from_bytes(b"a coat, and what nobody needs".to_vec());
+    /// storage.extend(6, 4096, Fill::Zeros)?;
+    /// assert_eq!(storage.to_bytes()[..8], *b"a coat\0\0");
+    /// assert_eq!(storage.status()?.len, 4096);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     fn extend(&self, from: u64, to: u64, fill: Fill) -> io::Result<()>;
 
     /// Returns when everything written before the call is on the disk.
@@ -212,20 +258,70 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// A read-only map of at least the first `len` bytes, or `None` where this
     /// storage has no maps. Bytes beyond the end of the file must not be asked
     /// for.
+    ///
+    /// ```
+    /// # use cloakroom::storage::{FileStorage, MemoryStorage, Storage};
+    /// # let dir = tempfile::tempdir()?;
+    /// let (file, _) = FileStorage::create(dir.path().join("file"), 0o600)?;
+    /// file.write_at(b"a coat", 0)?;
+    /// assert!(file.map(6)?.is_none_or(|map| map.len() >= 6));
+    /// assert!(MemoryStorage::new().map(6)?.is_none());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     fn map(&self, len: u64) -> io::Result<Option<Arc<dyn ReadMap>>>;
 
     /// Takes the lock if nobody holds it. Never waits.
+    ///
+    /// ```
+    /// # use cloakroom::storage::{LockName, MemoryStorage, Storage};
+    /// let storage = MemoryStorage::new();
+    /// assert!(storage.try_lock(LockName::Writer)?);
+    /// assert!(storage.try_lock(LockName::Writer)?, "it is its own");
+    /// assert!(!storage.share().try_lock(LockName::Writer)?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     fn try_lock(&self, lock: LockName) -> io::Result<bool>;
 
     /// Gives the lock back.
+    ///
+    /// ```
+    /// # use cloakroom::storage::{LockName, MemoryStorage, Storage};
+    /// let one = MemoryStorage::new();
+    /// let other = one.share();
+    /// assert!(one.try_lock(LockName::Writer)?);
+    /// one.unlock(LockName::Writer)?;
+    /// assert!(other.try_lock(LockName::Writer)?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     fn unlock(&self, lock: LockName) -> io::Result<()>;
 
     /// Process id of the holder of [`LockName::Writer`], where it can be found.
     /// A hint for people, nothing to act on.
+    ///
+    /// ```
+    /// # use cloakroom::storage::{LockName, MemoryStorage, Storage};
+    /// let storage = MemoryStorage::new();
+    /// assert_eq!(storage.lock_holder(), None);
+    /// assert!(storage.try_lock(LockName::Writer)?);
+    /// assert_eq!(storage.share().lock_holder(), Some(std::process::id()));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     fn lock_holder(&self) -> Option<u32>;
 
     /// Opens the same name again: a new storage with locks of its own. `None`
     /// where the storage has no name.
+    ///
+    /// ```
+    /// # use cloakroom::storage::{FileStorage, Storage};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("file");
+    /// let (file, _) = FileStorage::create(&path, 0o600)?;
+    /// std::fs::write(dir.path().join("backup"), "a coat")?;
+    /// std::fs::rename(dir.path().join("backup"), path)?;
+    /// let latest = file.reopen()?.expect("a file has a name");
+    /// assert_eq!((file.status()?.len, latest.status()?.len), (0, 6));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     fn reopen(&self) -> io::Result<Option<Box<dyn Storage>>>;
 
     /// Lets go of what a forked child inherited: the locks of its parent, which
@@ -234,6 +330,18 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn abandon(&self) {}
 
     /// The view, or `None` where the boot or the mount cannot be told.
+    ///
+    /// ```
+    /// # use cloakroom::storage::{FileStorage, Storage};
+    /// # let dir = tempfile::tempdir()?;
+    /// let (one, _) = FileStorage::create(dir.path().join("one"), 0o600)?;
+    /// let (other, _) = FileStorage::create(dir.path().join("other"), 0o600)?;
+    /// if let (Some(one), Some(other)) = (one.view()?, other.view()?) {
+    ///     assert_eq!((one.boot, one.mount), (other.boot, other.mount));
+    ///     assert_ne!(one.inode, other.inode);
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     fn view(&self) -> io::Result<Option<View>>;
 
     /// Whether somebody has called [`Storage::mark`] on this file, through whatever
@@ -249,10 +357,26 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn mark(&self) {}
 
     /// Takes the mark away, if there is one.
+    ///
+    /// ```
+    /// # use cloakroom::storage::{FileStorage, Storage};
+    /// # let dir = tempfile::tempdir()?;
+    /// let (file, _) = FileStorage::create(dir.path().join("file"), 0o600)?;
+    /// file.mark();
+    /// file.unmark();
+    /// assert!(!file.is_marked());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     fn unmark(&self) {}
 
     /// When the system was started, by the wall clock of now: milliseconds since
     /// 1970. 0 where that cannot be told.
+    ///
+    /// ```
+    /// # use cloakroom::storage::{MemoryStorage, Storage};
+    /// let storage = MemoryStorage::new();
+    /// assert!(storage.booted_ms() < storage.now_ms());
+    /// ```
     fn booted_ms(&self) -> u64 {
         0
     }
@@ -264,12 +388,31 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn now_ms(&self) -> u64;
 
     /// A clock that never steps, from an arbitrary origin.
+    ///
+    /// ```
+    /// # use cloakroom::storage::{MemoryStorage, Storage};
+    /// let storage = MemoryStorage::new();
+    /// let begun = storage.uptime();
+    /// let waited = storage.uptime() - begun; // whatever happens to the wall clock
+    /// assert!(waited.as_secs() < 60);
+    /// ```
     fn uptime(&self) -> Duration;
 
     /// Waits a moment.
     fn pause(&self, pause: Pause);
 
     /// Fills `bytes` with random bits fit for keys.
+    ///
+    /// ```
+    /// # use cloakroom::storage::{MemoryStorage, Storage};
+    /// let storage = MemoryStorage::new();
+    /// let mut keys = [[0; 16]; 2];
+    /// for key in &mut keys {
+    ///     storage.random(key)?;
+    /// }
+    /// assert_ne!(keys[0], keys[1]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     fn random(&self, bytes: &mut [u8]) -> io::Result<()>;
 }
 
