@@ -62,6 +62,17 @@ pub struct ByteContainer {
 
 /// The container as a whole.
 impl ByteContainer {
+    /// Longest id, in bytes. The shortest has one.
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, Options, storage::MemoryStorage};
+    /// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), Options::new())?;
+    /// container.save([b'x'; ByteContainer::ID_LEN_MAX], b"a coat")?;
+    /// assert!(container.save([b'x'; ByteContainer::ID_LEN_MAX + 1], b"a coat").is_err());
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub const ID_LEN_MAX: usize = ID_LEN_MAX;
+
     /// Number of sessions as counted, expired ones included until they are
     /// removed. Reads one line for each segment of the index, which has room for
     /// 1016 sessions. After a crash it may be off until each of these was walked
@@ -234,7 +245,7 @@ impl ByteContainer {
 
     pub(super) fn valid<'a>(&self, id: &'a [u8]) -> Result<&'a [u8]> {
         match id.len() {
-            1..=ID_LEN_MAX => Ok(id),
+            1..=Self::ID_LEN_MAX => Ok(id),
             len => Err(self.refused(ErrorKind::InvalidId { len })),
         }
     }

@@ -106,7 +106,8 @@ impl Writer<'_> {
         draft: Draft<'_>,
     ) -> Result<Attempt<Version>> {
         let Some(lines) = target.spots.lines() else {
-            return self.want_room(target);
+            self.want_room(target)?;
+            return Ok(Attempt::Sync);
         };
         let now_ms = self.file.storage().now_ms().min(TIME_MS_MAX);
         let times = RecordTimes {
@@ -150,9 +151,8 @@ impl Writer<'_> {
             return Ok(Attempt::Done(()));
         }
         let Some(lines) = target.spots.lines() else {
-            return match self.want_room(target)? {
-                Attempt::Done(_) | Attempt::Sync => Ok(Attempt::Sync),
-            };
+            self.want_room(target)?;
+            return Ok(Attempt::Sync);
         };
         let word = Word::tombstone(self.control.write_epoch);
         let newest = Newest { word, class: None, large: false };
@@ -170,9 +170,8 @@ impl Writer<'_> {
         // Its words stay: what a cut took must not.
         let living = self.clean(&living)?;
         let Some(lines) = target.spots.lines() else {
-            return match self.want_room(target)? {
-                Attempt::Done(_) | Attempt::Sync => Ok(Attempt::Sync),
-            };
+            self.want_room(target)?;
+            return Ok(Attempt::Sync);
         };
         let entry = Entry { deadline_ms: deadline_ms.min(TIME_MS_MAX), ..living };
         self.publish(target, &lines, target.raw, entry)?;
@@ -227,13 +226,13 @@ impl Writer<'_> {
     }
 
     /// There is no line for the session: raises the reach or splits the segment, or lets
-    /// go of removed sessions' lines in it, and asks for the sync that lets them be used.
-    fn want_room(&mut self, target: &Target) -> Result<Attempt<Version>> {
+    /// go of removed sessions' lines in it. A sync will let them be used.
+    fn want_room(&mut self, target: &Target) -> Result<()> {
         self.make_room(&target.spots)?;
         if target.spots.is_full() && !self.syncs_would_make_room(target.spots.tag)? {
             self.split_full(target.spots.tag)?;
         }
-        Ok(Attempt::Sync)
+        Ok(())
     }
 
     /// The extent of the session's own superseded version, if it fits the new one:

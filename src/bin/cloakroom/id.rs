@@ -6,7 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use cloakroom::ErrorKind;
+use cloakroom::{ByteContainer, ErrorKind};
 
 use crate::Failure;
 use crate::escape::unhex;
@@ -29,7 +29,7 @@ impl IdForm {
             bytes.to_vec()
         };
         match id.len() {
-            1..=255 => Ok(id),
+            1..=ByteContainer::ID_LEN_MAX => Ok(id),
             len => Err(Failure::Container(ErrorKind::InvalidId { len }.into())),
         }
     }
