@@ -198,6 +198,29 @@ fn damage_is_found_and_the_other_sessions_are_still_printed() {
 }
 
 #[test]
+fn where_nothing_can_be_saved_any_more_the_way_out_that_check_names_is_one() {
+    let mut f = Fixture::new();
+    f.fill_with_oddities();
+    let before = f.dumped();
+    let control_line = 4096;
+    let sound = f.damage([control_line + 3]);
+    let put = f.run(&["put", "FILE", "a", "1"]);
+    assert_eq!(put.code, Some(1));
+    assert!(put.err.contains("try `cloakroom check`"), "{put:?}");
+    let check = f.run(&["check", "FILE"]);
+    assert_eq!(check.code, Some(1));
+    assert!(check.out.contains("nothing can be saved any more"), "{check:?}");
+    assert!(check.out.contains("`cloakroom dump FILE | cloakroom restore NEW`"), "{check:?}");
+    let dump = f.run(&["dump", "FILE"]).done().out;
+    f.file = sound;
+
+    let new = Fixture::new();
+    new.run_with(&["restore", "FILE", "--json"], dump.as_bytes()).done();
+    assert_eq!(new.dumped(), before);
+    new.run(&["put", "FILE", "a", "1"]).done();
+}
+
+#[test]
 fn check_counts_all_damage_and_lists_a_thousand_places() {
     let mut f = Fixture::new();
     let container = f.opened();

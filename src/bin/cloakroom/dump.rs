@@ -21,7 +21,8 @@ pub(crate) struct Args {
 
 const HELP: &str = "\
 Examples: cloakroom dump FILE > backup.ndjson
-          cloakroom dump OLD | cloakroom restore NEW
+          set -o pipefail; cloakroom dump OLD | cloakroom restore NEW
+Without pipefail the shell says nothing of a dump that failed half way.
 Each line, with or without --json: {\"id\": TEXT, \"version\": TEXT, \"created_ms\": NUMBER,
 \"saved_ms\": NUMBER, \"deadline_ms\": NUMBER or null, \"value\": JSON}; \"id_hex\" instead of
 \"id\" if it is not UTF-8, \"value_hex\" instead of \"value\" if that is not JSON.
