@@ -260,8 +260,8 @@ impl fmt::Display for ErrorKind {
             ),
             ErrorKind::Full(source) if source.kind() == io::ErrorKind::FileTooLarge => write!(
                 f,
-                "the file may not become larger ({source}); nothing is lost, raise the limit of \
-                 its size (`ulimit -f`) or remove sessions, and try again"
+                "cannot write beyond the limit of a file's size ({source}); nothing is lost, raise \
+                 the limit (`ulimit -f`) or remove sessions, and try again"
             ),
             ErrorKind::Full(source) => write!(
                 f,
