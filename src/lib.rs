@@ -41,8 +41,8 @@ mod error;
 #[cfg(feature = "sabotage")]
 pub use container::rules;
 pub use container::{
-    ByteContainer, Change, Durability, Finding, Info, MapPolicy, Options, Outcome, Report, Session,
-    Sessions, Times, Updated, Version,
+    Archive, ByteContainer, Change, Durability, Finding, Info, MapPolicy, Options, Outcome, Report,
+    Session, Sessions, SweepEnd, SweepPolicy, Swept, Times, Updated, Version,
 };
 pub use error::{
     Awaited, Damage, DamageKind, Error, ErrorKind, Newer, NotAContainer, ReadOnly, Result,

@@ -51,6 +51,8 @@ mod splits;
 mod stage;
 #[path = "crash/stories.rs"]
 mod stories;
+#[path = "crash/sweeping.rs"]
+mod sweeping;
 #[path = "crash/tables.rs"]
 mod tables;
 #[path = "crash/workloads.rs"]

@@ -88,6 +88,7 @@ impl OpenFile {
             );
         } else if readable {
             self.check_bitmaps(&claims, &control, &root, &mut report)?;
+            self.check_bounds(&control, &root, &mut report)?;
         }
         Ok(report)
     }

@@ -18,6 +18,7 @@ use super::rules::{Rule, holds};
 use super::writer::failed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::block::{BlockHead, Use};
+use crate::format::bounds::{BOUNDS, Bound, Bounds, Sweep};
 use crate::format::class::Classes;
 use crate::format::control::{Control, Pass, Phase, Root, Stage};
 use crate::format::header::{HEADER_SIZE, Header};
@@ -130,7 +131,9 @@ fn write_first_segment(storage: &dyn Storage, header: &Header) -> Result<()> {
     let reach = Reach { lines: Reach::step_for(1), segment: 0, epoch: 0 };
     write(storage, &reach.encode(segment + REACH, seal), segment + REACH)?;
     let tally = Tally::default();
-    write(storage, &tally.encode(segment + TALLY, seal), segment + TALLY)
+    write(storage, &tally.encode(segment + TALLY, seal), segment + TALLY)?;
+    let bounds = Bounds::NONE.encode(segment + BOUNDS, seal);
+    write(storage, bounds.as_flattened(), segment + BOUNDS)
 }
 
 /// `more` says that the file has more blocks than a new container needs: then
@@ -156,6 +159,8 @@ fn write_control_page(storage: &dyn Storage, header: &Header, more: bool) -> Res
     let stage = if more { Stage::Tables } else { Stage::Done };
     let pass = Pass { stage, ..Pass::begin(FIRST_EPOCH, FIRST_SEGMENT + 1) };
     write(storage, &pass.encode(place::PASS, seal), place::PASS)?;
+    let sweep = Sweep { seen_ms: storage.now_ms(), doubt_ms: 0, bound: Bound::NONE };
+    write(storage, &sweep.encode(place::SWEEP, seal), place::SWEEP)?;
     write(storage, &encode_table_entry(FIRST_SEGMENT, 0, seal), place::TABLE)
 }
 

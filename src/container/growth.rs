@@ -19,11 +19,13 @@
 //! Entries of the segment table at or beyond the count mean nothing; a repeated
 //! split takes new blocks, so that nothing of a dropped one is ever believed.
 
+use super::bounds::include;
 use super::index::{DIRECTORY_MARK, table_offset};
 use super::rules::{Rule, holds};
 use super::writer::{Attempt, Writer};
 use crate::error::Result;
 use crate::format::block::{BlockHead, Use};
+use crate::format::bounds::{BOUNDS, Bounds};
 use crate::format::control::{Phase, Root, SEGMENTS_MAX};
 use crate::format::entry::{Entry, Slot};
 use crate::format::segment::{
@@ -47,6 +49,14 @@ const BATCH_PART: u32 = 2;
 const BATCH_BEGIN_MAX: u32 = 64;
 /// Segments that a session beyond the goal adds to a batch.
 const BATCH_STEP: u32 = 4;
+
+/// What was copied into a new segment.
+struct Copies {
+    /// How far the farthest came to lie.
+    reach: u32,
+    tally: Tally,
+    bounds: Bounds,
+}
 
 impl Writer<'_> {
     /// Takes the next step of a split whose last one is durable.
@@ -181,7 +191,7 @@ impl Writer<'_> {
         };
         let segment = u64::from(block) * BLOCK_SIZE;
         let mut image = vec![0; BLOCK_SIZE as usize];
-        let (reach, tally) = self.copy_entries(number, segment, &mut image)?;
+        let Copies { reach, tally, bounds } = self.copy_entries(number, segment, &mut image)?;
         let mut head = BlockHead::taken(self.control.generation, Use::Segment);
         head.bitmap.set(0);
         head.next = number;
@@ -196,6 +206,13 @@ impl Writer<'_> {
         ] {
             put_line(&mut image, offset, &line);
         }
+        let lines = bounds.encode(segment + BOUNDS, seal);
+        for (line, offset) in lines.iter().zip((BOUNDS..).step_by(LINE_SIZE)) {
+            put_line(&mut image, offset, line);
+        }
+        if holds(Rule::SplitsLowerBounds) {
+            self.lower_above(number, bounds.earliest())?;
+        }
         // In pages, so that later small writes to them are cheap.
         for (page, offset) in
             image.chunks_exact(PAGE_SIZE as usize).zip((segment..).step_by(PAGE_SIZE as usize))
@@ -207,11 +224,10 @@ impl Writer<'_> {
     }
 
     /// Copies the entries that move from their parent into the image of the
-    /// new segment. Returns how far the farthest came to lie, and their number.
-    fn copy_entries(&self, number: u32, segment: u64, image: &mut [u8]) -> Result<(u32, Tally)> {
+    /// new segment.
+    fn copy_entries(&self, number: u32, segment: u64, image: &mut [u8]) -> Result<Copies> {
         let parent = parent_of(number);
-        let mut tally = Tally::default();
-        let mut reach = 1;
+        let mut copies = Copies { reach: 1, tally: Tally::default(), bounds: Bounds::NONE };
         for first in (0..ENTRIES).step_by(64) {
             for (_, entry) in self.sessions_in(parent, first, 64.min(ENTRIES - first))? {
                 // A removal that is durable needs no copy.
@@ -220,12 +236,13 @@ impl Writer<'_> {
                     continue;
                 }
                 let step = self.place_copy(&entry, segment, image);
-                reach = reach.max(step + 1);
-                tally.lines += 1;
-                tally.sessions += u32::from(!entry.cur.is_tombstone());
+                copies.reach = copies.reach.max(step + 1);
+                copies.tally.lines += 1;
+                copies.tally.sessions += u32::from(!entry.cur.is_tombstone());
+                include(&mut copies.bounds, probe_offset(first_line(entry.tag), step), &entry);
             }
         }
-        Ok((reach, tally))
+        Ok(copies)
     }
 
     fn place_copy(&self, entry: &Entry, segment: u64, image: &mut [u8]) -> u32 {

@@ -234,7 +234,7 @@ impl ByteContainer {
     }
 
     /// The file was replaced under its name: opens the one that took its place.
-    fn follow_name(&self, replaced: &Current) -> Result<()> {
+    pub(super) fn follow_name(&self, replaced: &Current) -> Result<()> {
         self.file.reopen(replaced).map_err(|error| error.at(replaced.path.as_deref()))
     }
 
@@ -281,6 +281,7 @@ fn try_change<T>(
         return Ok(Tried::Replaced);
     };
     writer.step_pass()?;
+    writer.step_sweep()?;
     let key = file.key(id);
     let target = writer.target(key)?;
     let result = operation(&mut writer, key, &target)?;

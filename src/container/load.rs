@@ -151,6 +151,15 @@ impl OpenFile {
         Ok(Look::Unreadable)
     }
 
+    /// The newest version that an entry has left, whether its deadline has passed or not.
+    pub(super) fn find_version(&self, entry: &Entry, value: &mut Vec<u8>) -> Result<Option<Found>> {
+        let tried = if self.newest_is_durable(entry)? { 1 } else { entry.fallbacks().len() };
+        Ok(match self.look(entry, tried, Wanted::Tag(entry.tag), value)? {
+            Look::Found(word, loaded) => Some(Found { entry: *entry, word, loaded }),
+            Look::Absent(_) | Look::Unreadable => None,
+        })
+    }
+
     /// The wall clock, asked only where there is a deadline to compare.
     #[inline]
     fn now_for(&self, entry: &Entry) -> u64 {

@@ -41,12 +41,16 @@
 //! 22. The file's size stays bounded under endless overwriting and endless kills.
 //! 23. A read-only handle writes nothing and locks nothing, and works on a file
 //!     that nobody closed properly.
+//! 24. No bound is later than a deadline that it stands for; after a power cut, once
+//!     the pass is done.
 //!
 //! `check` looks for breaches of those that a file at rest can show.
 
 mod allocate;
 mod background;
+mod bounds;
 mod busy;
+mod changes;
 mod check;
 mod claims;
 mod create;
@@ -75,6 +79,8 @@ pub mod rules;
 mod save;
 mod session;
 mod source;
+mod sweep;
+mod sweeper;
 mod sync;
 mod trim;
 mod unreadable;
@@ -84,6 +90,7 @@ mod writer;
 pub use handle::ByteContainer;
 pub use info::Info;
 pub use iter::Sessions;
-pub use options::{Durability, MapPolicy, Options};
+pub use options::{Durability, MapPolicy, Options, SweepPolicy};
 pub use report::{Finding, Report};
 pub use session::{Change, Outcome, Session, Times, Updated, Version};
+pub use sweeper::{Archive, SweepEnd, Swept};

@@ -67,6 +67,31 @@ pub enum MapPolicy {
     AfterLoads(u32),
 }
 
+/// Who removes the sessions whose deadline has passed. A load never returns one, removed
+/// or not; what is not removed takes up space.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("sessions.room");
+/// use cloakroom::{ByteContainer, Options, SweepPolicy};
+///
+/// // Nobody removes what is to be archived first.
+/// let container = ByteContainer::create(&path, Options::new().sweep(SweepPolicy::OnRequest))?;
+/// container.save("id", b"a coat")?;
+/// container.touch("id", Some(1))?; // long ago
+/// container.save("another", b"a hat")?;
+/// assert_eq!(container.check()?.expired, 1, "it is still there");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SweepPolicy {
+    /// Each change removes some, at most those in one page of the index, where a deadline
+    /// has passed.
+    WithChanges,
+    /// This handle does not, until it is asked to.
+    OnRequest,
+}
+
 /// Options of a handle.
 ///
 /// ```
@@ -84,6 +109,7 @@ pub struct Options {
     pub(crate) lock_deadline: Duration,
     pub(crate) map: MapPolicy,
     pub(crate) background_sync: bool,
+    pub(crate) sweep: SweepPolicy,
     pub(crate) mode: u32,
 }
 
@@ -95,7 +121,7 @@ impl Default for Options {
 
 impl Options {
     /// [`Durability::Interval`] of 1 s, synced by savers; a lock deadline of 5 s; a
-    /// map after 32 loads and changes; new files with mode 0600.
+    /// map after 32 loads and changes; sweeping with changes; new files with mode 0600.
     ///
     /// ```
     /// # use cloakroom::{ByteContainer, Options};
@@ -112,6 +138,7 @@ impl Options {
             lock_deadline: Duration::from_secs(5),
             map: MapPolicy::AfterLoads(32),
             background_sync: false,
+            sweep: SweepPolicy::WithChanges,
             mode: 0o600,
         }
     }
@@ -199,6 +226,27 @@ impl Options {
     /// ```
     pub fn background_sync(mut self) -> Options {
         self.background_sync = true;
+        self
+    }
+
+    /// Who removes what has expired.
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, Options, SweepPolicy, storage::MemoryStorage};
+    /// # let memory = MemoryStorage::new();
+    /// let asked = Options::new().sweep(SweepPolicy::OnRequest);
+    /// let container = ByteContainer::create_on(Box::new(memory.share()), asked)?;
+    /// container.save("id", b"a coat")?;
+    /// container.touch("id", Some(1))?; // long ago
+    /// container.save("another", b"a hat")?;
+    /// assert_eq!(container.len()?, 2);
+    /// // A handle as they are usually:
+    /// ByteContainer::open_on(Box::new(memory.share()), Options::new())?.save("third", b"")?;
+    /// assert_eq!(container.len()?, 2, "one came, and the one that had expired went");
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub fn sweep(mut self, policy: SweepPolicy) -> Options {
+        self.sweep = policy;
         self
     }
 

@@ -12,6 +12,7 @@
 //! in a generation has its bit set in that generation. What a power cut took in part
 //! is withheld until the next one.
 
+use super::bounds::include;
 use super::index::reading;
 use super::lists::EMPTY;
 use super::rules::{Rule, holds};
@@ -19,6 +20,7 @@ use super::trim::Trimmed;
 use super::writer::Writer;
 use crate::error::{ErrorKind, Result};
 use crate::format::block::{BlockHead, Use};
+use crate::format::bounds::Bounds;
 use crate::format::class::Class;
 use crate::format::control::{Control, Pass, Stage};
 use crate::format::entry::{Entry, Slot};
@@ -331,18 +333,21 @@ impl Writer<'_> {
         Ok(Some(1))
     }
 
-    /// Counts a segment's lines and sessions anew.
+    /// Counts a segment's lines and sessions anew, and derives its bounds.
     pub(crate) fn recount(&mut self, number: u32) -> Result<()> {
         let mut tally = Tally::default();
+        let mut bounds = Bounds::NONE;
         for first in (0..ENTRIES).step_by(CHUNK as usize) {
             let count = CHUNK.min(ENTRIES - first);
-            for (_, entry) in self.sessions_in(number, first, count)? {
+            for (offset, entry) in self.sessions_in(number, first, count)? {
+                include(&mut bounds, offset, &entry);
                 if crate::format::segment::segment_of(entry.tag, self.root.named()) == number {
                     tally.lines += 1;
                     tally.sessions += u32::from(!entry.cur.is_tombstone());
                 }
             }
         }
+        self.derive_bounds(number, &bounds)?;
         let offset = self.segment(number)? + TALLY;
         self.write(&tally.encode(offset, self.seal()), offset)
     }

@@ -26,7 +26,7 @@ macro_rules! rules {
             /// # use cloakroom::rules::Rule;
             /// assert!(Rule::ALL.len() >= 30);
             /// for rule in Rule::ALL {
-            ///     assert!((1..=23).contains(&rule.invariant()), "{}", rule.sentence());
+            ///     assert!((1..=24).contains(&rule.invariant()), "{}", rule.sentence());
             /// }
             /// ```
             pub const ALL: &[Rule] = &[$(Rule::$rule,)*];
@@ -120,6 +120,12 @@ rules! {
     MarkedLast, 14, "The inode is marked when the recovery is done, not before.";
     RecoveryHoldsSync, 10, "Nobody recovers while another syncs.";
     RecoveryDropsSplit, 17, "Recovery drops a split that is not done.";
+    BoundsLoweredFirst, 24, "A bound is lowered before the entry is written.";
+    UpperBoundsFirst, 24, "Of the bounds that stand for an entry the highest is lowered first.";
+    LowerBoundsAllTheWay, 24, "A bound is lowered in all segments above, and in the sweep line.";
+    SplitsLowerBounds, 24, "What stands above a new segment is lowered before it is named.";
+    MirrorsHaveBounds, 24, "What stands for an entry's mirror is lowered, too.";
+    PassDerivesBounds, 24, "The pass derives the bounds of each segment anew.";
     HeaderLast, 20, "A container has its header when all else is durable.";
     LockForEachChange, 7, "Nothing is changed without the writer lock.";
     ReplacedFileLeft, 11, "Nothing is saved into a file that has no name any more.";

@@ -53,6 +53,13 @@ pub(crate) struct Target {
     pub(crate) living: Option<Entry>,
 }
 
+impl Target {
+    /// A session that is over, where `counts` is its entry.
+    pub(super) fn of_expired(spots: Spots, counts: Option<Entry>) -> Target {
+        Target { spots, raw: counts, living: None }
+    }
+}
+
 impl Writer<'_> {
     /// Finds a session.
     pub(crate) fn target(&mut self, key: Key<'_>) -> Result<Target> {
@@ -154,10 +161,7 @@ impl Writer<'_> {
             self.want_room(target)?;
             return Ok(Attempt::Sync);
         };
-        let word = Word::tombstone(self.control.write_epoch);
-        let newest = Newest { word, class: None, large: false };
-        let base = self.owned(&self.clean(&before)?)?;
-        let entry = Entry { deadline_ms: 0, ..base.with(newest, &self.control) };
+        let entry = self.ended(&before)?;
         self.publish(target, &lines, Some(before), entry)?;
         Ok(Attempt::Done(()))
     }
@@ -204,7 +208,17 @@ impl Writer<'_> {
         if let Some(before) = &before {
             self.withhold_lost(before, Some(&entry))?;
         }
+        let ends_earlier = entry.deadline_ms != 0
+            && before.is_none_or(|before| {
+                before.deadline_ms == 0 || entry.deadline_ms < before.deadline_ms
+            });
+        if ends_earlier && holds(Rule::BoundsLoweredFirst) {
+            self.lower_bounds(lines, entry.deadline_ms)?;
+        }
         self.put(lines, &Slot::Session(entry))?;
+        if ends_earlier && !holds(Rule::BoundsLoweredFirst) {
+            self.lower_bounds(lines, entry.deadline_ms)?;
+        }
         if !holds(Rule::BitSetBeforeNamed) {
             self.mark_entry(&entry)?;
         }

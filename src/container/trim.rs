@@ -5,12 +5,12 @@
 //! the line becomes vacated, and is another id's only when that is durable too,
 //! so that a removed session stays removed (invariant 15).
 
-use super::index::reading;
+use super::changes::Change;
 use super::rules::{Rule, holds};
 use super::unreadable::Unreadable;
 use super::writer::Writer;
-use crate::error::{DamageKind, Error, Result};
-use crate::format::entry::{Entry, Slot};
+use crate::error::Result;
+use crate::format::entry::Entry;
 use crate::format::segment::{ENTRIES, HEAD_LINES};
 use crate::format::{LINE_SIZE, PAGE_SIZE};
 
@@ -36,19 +36,6 @@ pub(crate) struct Trimmed {
     pub(crate) named_bytes: u64,
     live_bytes: u64,
     waiting_bytes: u64,
-}
-
-/// Entries of one page that are about to be written, and what they were.
-#[derive(Debug, Default)]
-struct Batch {
-    changes: Vec<Change>,
-}
-
-#[derive(Debug)]
-struct Change {
-    offset: u64,
-    before: Entry,
-    after: Option<Entry>,
 }
 
 impl Writer<'_> {
@@ -123,25 +110,19 @@ impl Writer<'_> {
         count: u32,
         trimmed: &mut Trimmed,
     ) -> Result<()> {
-        let mut batch = Batch::default();
+        let mut changes = Vec::new();
         for (offset, entry) in self.sessions_in(number, first, count)? {
             let after = self.trim_of(number, &entry, trimmed);
             if let Some(after) = Unreadable::IsLeftOut.judge(after)? {
                 let change = Change { offset, before: entry, after };
                 match self.homes(entry.tag).1 {
-                    None => batch.changes.push(change),
+                    None => changes.push(change),
                     Some(_) => self.put_trimmed(&change, trimmed)?,
                 }
             }
         }
-        for change in &batch.changes {
-            self.withhold_lost(&change.before, change.after.as_ref())?;
-        }
-        self.write_batch(&batch)?;
-        for change in &batch.changes {
-            self.settle(change, trimmed)?;
-        }
-        Ok(())
+        trimmed.freed |= !changes.is_empty();
+        self.change_page(&changes)
     }
 
     /// What an entry trims to, if anything; `Some(None)` is a vacated line.
@@ -177,50 +158,6 @@ impl Writer<'_> {
         Ok((after != Some(*entry)).then_some(after))
     }
 
-    /// Writes the changed lines of a page at once, with those between them as
-    /// they are.
-    fn write_batch(&mut self, batch: &Batch) -> Result<()> {
-        let (Some(first), Some(last)) = (batch.changes.first(), batch.changes.last()) else {
-            return Ok(());
-        };
-        let mut page = [0; PAGE_SIZE as usize];
-        let len = (last.offset - first.offset) as usize + LINE_SIZE;
-        let Some(bytes) = page.get_mut(..len) else { return Ok(()) };
-        if !self.file.records.index.source.read(bytes, first.offset).map_err(reading)? {
-            return Err(Error::damaged(first.offset, DamageKind::SegmentTable));
-        }
-        for change in &batch.changes {
-            let start = (change.offset - first.offset) as usize;
-            let line = self.slot_after(change).encode(change.offset, self.seal());
-            if let Some(place) = bytes.get_mut(start..start + LINE_SIZE) {
-                place.copy_from_slice(&line);
-            }
-        }
-        self.write(bytes, first.offset)?;
-        self.entries_changed = true;
-        self.local().published_epoch = self.control.write_epoch;
-        Ok(())
-    }
-
-    fn slot_after(&self, change: &Change) -> Slot {
-        match change.after {
-            Some(entry) => Slot::Session(entry),
-            None => Slot::Vacated { tag: change.before.tag, epoch: self.control.write_epoch },
-        }
-    }
-
-    /// Counts a line that was vacated, and releases what is no longer named.
-    fn settle(&mut self, change: &Change, trimmed: &mut Trimmed) -> Result<()> {
-        let before = &change.before;
-        if change.after.is_none() {
-            let sessions = if before.cur.is_tombstone() { 0 } else { -1 };
-            self.count(before.tag, -1, sessions)?;
-        }
-        self.release_dropped(before, change.after.as_ref())?;
-        trimmed.freed = true;
-        Ok(())
-    }
-
     /// Trims an entry that has a mirror.
     fn put_trimmed(&mut self, change: &Change, trimmed: &mut Trimmed) -> Result<()> {
         let spots = self.locate(change.before.tag)?;
@@ -234,7 +171,8 @@ impl Writer<'_> {
         self.withhold_lost(&change.before, change.after.as_ref())?;
         let slot = self.slot_after(change);
         self.put(&lines, &slot)?;
-        self.settle(change, trimmed)
+        trimmed.freed = true;
+        self.settle(change)
     }
 }
 

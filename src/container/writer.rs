@@ -30,8 +30,8 @@ const YIELDS: u32 = 32;
 const YIELDS_FOR_SYNC: u32 = 1000;
 const SLEEP_MIN: Duration = Duration::from_micros(20);
 const SLEEP_MAX: Duration = Duration::from_millis(1);
-/// Bytes of the control page that every lock acquisition reads: five lines.
-const CONTROL_LEN: usize = (place::VIEWS - place::CONTROL) as usize + LINE_SIZE;
+/// Bytes of the control page that every lock acquisition reads: six lines.
+const CONTROL_LEN: usize = (place::SWEEP - place::CONTROL) as usize + LINE_SIZE;
 /// The same with the heads of the free lists, for handles that read by system
 /// calls: one call more would cost them more than some bytes more.
 const CONTROL_AND_LISTS_LEN: usize = (place::TABLE - place::CONTROL) as usize;
@@ -83,6 +83,7 @@ pub(crate) struct Writer<'a> {
     pub(super) busy: Option<Busy>,
     pub(super) busy_line_used: bool,
     views_line: Line,
+    pub(super) sweep_line: Line,
     held: Held<'a>,
 }
 
@@ -304,6 +305,7 @@ impl<'a> Writer<'a> {
             busy: Busy::decode(&line(place::BUSY), place::BUSY, seal),
             busy_line_used: line(place::BUSY) != NEVER,
             views_line: line(place::VIEWS),
+            sweep_line: line(place::SWEEP),
             held,
         })
     }

@@ -3,6 +3,7 @@
 //! `cloakroom inspect --layout` prints them, and a test compares them with the
 //! tables in FORMAT.md. A changed line here is a changed format.
 
+use super::bounds::{BOUNDS, BOUNDS_LINES, bounds_line, sweep_line};
 use super::control::{busy_line, control_line, pass_line, root_line, views_line};
 use super::header::HEADER_SIZE;
 use super::segment::{ENTRIES, HEAD_LINES, REACH, TALLY, reach_line, tally_line};
@@ -71,6 +72,7 @@ const LINE: u64 = LINE_SIZE as u64;
 const LISTS_SIZE: u64 = LIST_LINES as u64 * LINE;
 const TABLE_SIZE: u64 = place::TABLE_LEN as u64 * TABLE_ENTRY_SIZE;
 const DIRECTORY_SIZE: u64 = place::DIRECTORY_LEN as u64 * TABLE_ENTRY_SIZE;
+const BOUNDS_SIZE: u64 = BOUNDS_LINES as u64 * LINE;
 const SLOTS_END: u64 = place::SLOTS + place::SLOTS_SIZE;
 
 /// Offset within the control page.
@@ -104,7 +106,8 @@ const LAYOUT: &[Structure] = &[
             region("busy line", in_page(place::BUSY), LINE),
             region("pass line", in_page(place::PASS), LINE),
             region("views line", in_page(place::VIEWS), LINE),
-            region("reserved", in_page(place::VIEWS) + LINE, place::LISTS - place::VIEWS - LINE),
+            region("sweep line", in_page(place::SWEEP), LINE),
+            region("reserved", in_page(place::SWEEP) + LINE, place::LISTS - place::SWEEP - LINE),
             region("lists lines", in_page(place::LISTS), LISTS_SIZE),
             region(
                 "reserved",
@@ -126,7 +129,8 @@ const LAYOUT: &[Structure] = &[
             region("block head", 0, LINE),
             region("reach line", REACH, LINE),
             region("tally line", TALLY, LINE),
-            region("reserved", TALLY + LINE, HEAD_LINES * LINE - TALLY - LINE),
+            region("bounds lines", BOUNDS, BOUNDS_SIZE),
+            region("reserved", BOUNDS + BOUNDS_SIZE, HEAD_LINES * LINE - BOUNDS - BOUNDS_SIZE),
             region("entries", HEAD_LINES * LINE, ENTRIES as u64 * LINE),
         ],
     },
@@ -213,6 +217,16 @@ const LAYOUT: &[Structure] = &[
         ],
     },
     Structure {
+        name: "sweep line",
+        fields: &[
+            field("seen", sweep_line::SEEN),
+            field("doubt", sweep_line::DOUBT),
+            field("bound", sweep_line::BOUND),
+            field("reserved", sweep_line::RESERVED),
+            CHECK,
+        ],
+    },
+    Structure {
         name: "lists line",
         fields: &[
             field("heads", lists_line::HEADS),
@@ -257,6 +271,7 @@ const LAYOUT: &[Structure] = &[
             CHECK,
         ],
     },
+    Structure { name: "bounds line", fields: &[field("bounds", bounds_line::BOUNDS), CHECK] },
     Structure {
         name: "entry",
         fields: &[

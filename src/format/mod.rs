@@ -20,6 +20,7 @@
 //! ```
 
 pub(crate) mod block;
+pub(crate) mod bounds;
 pub(crate) mod checksum;
 pub(crate) mod class;
 pub(crate) mod control;
@@ -86,6 +87,8 @@ pub(crate) mod place {
     pub(crate) const PASS: u64 = BUSY + LINE_SIZE as u64;
     /// The views line.
     pub(crate) const VIEWS: u64 = PASS + LINE_SIZE as u64;
+    /// The sweep line.
+    pub(crate) const SWEEP: u64 = VIEWS + LINE_SIZE as u64;
     /// The lines with the heads of the free lists.
     pub(crate) const LISTS: u64 = CONTROL + 512;
     /// The first part of the segment table.

@@ -1,5 +1,5 @@
 //! A segment: a block of index. Behind the block's head lie the reach line, the
-//! tally line, five lines kept for later, and the entries.
+//! tally line, two bounds lines, three lines kept for later, and the entries.
 //!
 //! A removed session's line stays, and a never-used line does not end a probe:
 //! the reach does, which only ever rises, in steps. A line beyond the step

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 #[cfg(doc)]
 use crate::ErrorKind;
-use crate::{Change, Container, Outcome, Result, Session, Times, Updated, Version};
+use crate::{Change, Container, Outcome, Result, Session, Swept, Times, Updated, Version};
 
 /// Sessions.
 impl Container {
@@ -277,6 +277,26 @@ impl Container {
     /// ```
     pub fn touch(&self, id: impl AsRef<[u8]>, deadline_ms: Option<u64>) -> Result<bool> {
         self.bytes.touch(id, deadline_ms)
+    }
+
+    /// Removes up to `limit` sessions whose deadline has passed. What it costs, and who
+    /// else does it, is said of [`ByteContainer::sweep`](crate::ByteContainer::sweep);
+    /// [`ByteContainer::sweep_with`](crate::ByteContainer::sweep_with) shows each before it
+    /// goes.
+    ///
+    /// ```
+    /// # fn main() -> cloakroom::Result<()> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let path = dir.path().join("sessions");
+    /// # let container = cloakroom::Container::create(&path, cloakroom::Options::new())?;
+    /// container.save("a ticket", &1)?;
+    /// container.touch("a ticket", Some(1_000))?; // 1970 is over
+    /// assert_eq!(container.sweep(u64::MAX)?.removed, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn sweep(&self, limit: u64) -> Result<Swept> {
+        self.bytes.sweep(limit)
     }
 
     /// Each session once, in no order that means anything. Sessions that others

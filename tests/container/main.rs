@@ -25,4 +25,5 @@ mod refused;
 mod replaced;
 mod role;
 mod sizes;
+mod sweeping;
 mod threads;

@@ -178,7 +178,7 @@ impl Life<'_> {
 
     fn check(&self) {
         let report = stage::observer(&self.disk).check().unwrap();
-        assert!(report.is_sound(), "{:?}", report.damage);
+        stage::assert_sound(&report);
     }
 }
 

@@ -10,6 +10,8 @@ use cloakroom::storage::simulated::{
 use cloakroom::storage::{Storage, View};
 use cloakroom::{ByteContainer, Durability, Options};
 
+use crate::stage;
+
 use crate::wrapped::{Wrapped, Wrapper};
 
 /// A process whose /proc names another boot than that of the disk's machine, or none.
@@ -92,7 +94,7 @@ fn notes_from_another_mount(disk: &SimulatedDisk, inode: Inode) -> Vec<String> {
     }
     let container = ByteContainer::open_read_only_on(Box::new(storage), Options::new()).unwrap();
     let report = container.check().unwrap();
-    assert!(report.is_sound(), "{:?}", report.damage);
+    stage::assert_sound(&report);
     report.notes.into_iter().map(|note| note.what).collect()
 }
 

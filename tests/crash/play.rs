@@ -355,7 +355,7 @@ impl Play {
     pub(crate) fn check(&self) {
         let observer = stage::observer(&self.disk);
         let report = observer.check().unwrap();
-        assert!(report.is_sound(), "{:?}", report.damage);
+        stage::assert_sound(&report);
     }
 
     /// Life goes on by other processes, and nothing changes that it does not.

@@ -234,7 +234,7 @@ fn set_observer(disk: &SimulatedDisk) {
 
 fn check(disk: &SimulatedDisk) {
     let report = stage::observer(disk).check().unwrap();
-    assert!(report.is_sound(), "{:?}", report.damage);
+    stage::assert_sound(&report);
 }
 
 pub(crate) fn run(scene: &Scene, seed: u64, tally: &mut Tally) {

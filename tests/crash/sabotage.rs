@@ -17,7 +17,7 @@ use cloakroom::rules::{self, Rule};
 use crate::plays::{self, Scenes};
 use crate::stage::{self, Scene};
 use crate::workloads::Step;
-use crate::{exhaustive, large, random, serial};
+use crate::{exhaustive, large, random, serial, sweeping};
 
 /// How a violation is looked for.
 #[derive(Clone, Copy, Debug)]
@@ -30,11 +30,13 @@ enum Hunt {
     Played(&'static str),
     /// A life of a larger index with this seed.
     Large(u64),
+    /// Lives of sessions with deadlines with this seed.
+    Swept(u64),
     /// All workloads of up to so many operations in the first scene.
     Short(usize),
 }
 
-use Hunt::{Large, Mixed, Played, Serial, Short};
+use Hunt::{Large, Mixed, Played, Serial, Short, Swept};
 
 /// What saw each rule broken.
 const FOUND: &[(Rule, Hunt)] = &[
@@ -109,6 +111,12 @@ const FOUND: &[(Rule, Hunt)] = &[
     (Rule::RecoveryRewritesDoubtful, Played("recovered_after_a_failed_sync")),
     (Rule::RecoveryHoldsSync, Played("a_recovery_waits_for_a_syncer")),
     (Rule::RecoveryDropsSplit, Played("the_index_grows_and_the_power_goes")),
+    (Rule::BoundsLoweredFirst, Swept(0)),
+    (Rule::UpperBoundsFirst, Swept(7)),
+    (Rule::LowerBoundsAllTheWay, Swept(0)),
+    (Rule::SplitsLowerBounds, Swept(0)),
+    (Rule::MirrorsHaveBounds, Swept(0)),
+    (Rule::PassDerivesBounds, Swept(0)),
     (Rule::HeaderLast, Played("made_and_cut")),
     (Rule::LockForEachChange, Mixed(3)),
     (Rule::ReplacedFileLeft, Played("a_file_loses_its_name")),
@@ -177,6 +185,11 @@ fn hunt(scenes: &[Scene], hunt: Hunt, broken: Option<Rule>, trail: &mut Trail) {
                 panic::catch_unwind(AssertUnwindSafe(|| large::run(&scene, seed, &mut tally)));
             (tally.cuts, tally.kills, lived)
         }
+        Swept(seed) => {
+            let mut tally = sweeping::Tally::default();
+            let lived = panic::catch_unwind(AssertUnwindSafe(|| sweeping::run(seed, &mut tally)));
+            (tally.cuts, tally.kills, lived)
+        }
         Short(steps_max) => {
             let size = exhaustive::Size { steps_max, subsets_max: 4, share: 1, seed: 0 };
             let tally = exhaustive::Tally::default();
@@ -211,7 +224,11 @@ fn track(scenes: &[Scene], rule: Rule) -> (Trail, Hunt, Duration) {
     let begun = Instant::now();
     let mut trail = Trail::default();
     let known = FOUND.iter().filter(|(found, _)| *found == rule).map(|(_, hunt)| *hunt);
-    let further = (0..).map(|number| if number % 4 == 3 { Mixed(number) } else { Serial(number) });
+    let further = (0..).map(|number| match number % 5 {
+        3 => Mixed(number),
+        4 => Swept(number),
+        _ => Serial(number),
+    });
     let mut last = Serial(0);
     let plays = plays::ALL.iter().map(|(name, _)| Played(name));
     for next in known.chain(further.take(RUNS_MAX)).chain(plays) {

@@ -346,7 +346,7 @@ impl Life {
 
     fn check(&self) {
         let report = self.observe(|observer| observer.check().unwrap());
-        assert!(report.is_sound(), "{:?}", report.damage);
+        stage::assert_sound(&report);
     }
 
     fn live(&self, cuts: u64) {

@@ -7,6 +7,8 @@ use cloakroom::Durability::Never;
 use cloakroom::storage::simulated::{Call, Operation, SimulatedDisk, SimulatedRng, Verdict};
 use cloakroom::{ByteContainer, Options};
 
+use crate::stage;
+
 use crate::play::{Play, SHORT};
 use crate::plays::Scenes;
 
@@ -80,7 +82,7 @@ impl Crowd {
             assert_eq!(found, Some(value(*number, *version)), "session {number}");
         }
         let report = self.container.check().unwrap();
-        assert!(report.is_sound(), "{:?}", report.damage);
+        stage::assert_sound(&report);
     }
 }
 

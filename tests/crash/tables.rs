@@ -4,7 +4,7 @@
 use cloakroom::storage::simulated::{CutPolicy, SimulatedDisk, SimulatedRng};
 use cloakroom::{ByteContainer, Durability};
 
-use crate::stage::{create, open};
+use crate::stage::{self, create, open};
 
 /// The control page names so many segments.
 const NAMED_THERE: u32 = 256;
@@ -90,5 +90,5 @@ fn an_index_beyond_the_control_page_outlives_cuts_and_failed_syncs() {
     let segments = open(&disk, Durability::Never).info().unwrap().segments;
     assert!(segments > NAMED_THERE, "{segments} segments");
     let report = open(&disk, Durability::Never).check().unwrap();
-    assert!(report.is_sound(), "{:?}", report.damage);
+    stage::assert_sound(&report);
 }

@@ -233,5 +233,5 @@ pub(crate) fn go_on(disk: &SimulatedDisk, scene: &Scene) {
 
 pub(crate) fn sound(disk: &SimulatedDisk) {
     let report = stage::observer(disk).check().unwrap();
-    assert!(report.is_sound(), "{:?}", report.damage);
+    stage::assert_sound(&report);
 }

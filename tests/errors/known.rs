@@ -97,9 +97,19 @@ impl Known {
         past.versions[surely..].iter().any(|(version, _)| version == value)
     }
 
-    /// Whether a reader may see this after a power cut.
+    /// Whether a reader may see this after a power cut: a version, or its bytes with a
+    /// deadline that the session got later in the same life, since the times of a session are
+    /// in its entry, and its bytes are not.
     pub(crate) fn allows_after_cut(&self, id: &str, value: &Value) -> bool {
         let Some(past) = self.0.get(id) else { return value.is_none() };
-        past.versions[past.floor..].iter().any(|(version, _)| version == value)
+        let versions = &past.versions[past.floor..];
+        let Some(held) = value else {
+            return versions.iter().any(|(version, _)| version.is_none());
+        };
+        (0..versions.len()).any(|first| {
+            let life = versions[first..].iter().map_while(|(version, _)| version.as_ref());
+            let is_first = life.clone().next().is_some_and(|found| found.bytes == held.bytes);
+            is_first && life.into_iter().any(|later| later.deadline_ms == held.deadline_ms)
+        })
     }
 }

@@ -8,6 +8,7 @@
 mod output;
 mod refusals;
 mod sessions;
+mod sweep;
 mod whole;
 
 use std::collections::BTreeMap;

@@ -10,6 +10,7 @@ mod load;
 mod request;
 mod save;
 mod size;
+mod sweep;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -22,7 +23,7 @@ use crate::stores;
 
 type Work = fn(&Stage, &[&'static Peer], &mut Report) -> Outcome<()>;
 
-pub(crate) const WORKS: [(&str, Work); 10] = [
+pub(crate) const WORKS: [(&str, Work); 11] = [
     ("floors", floors::measure),
     ("load", load::measure),
     ("save", save::measure),
@@ -31,6 +32,7 @@ pub(crate) const WORKS: [(&str, Work); 10] = [
     ("concurrent", concurrent::measure),
     ("first", first::measure),
     ("size", size::measure),
+    ("sweep", sweep::measure),
     ("growth", growth::measure),
     ("drift", drift::measure),
 ];

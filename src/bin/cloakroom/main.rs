@@ -21,6 +21,7 @@ mod output;
 mod put;
 mod restore;
 mod rm;
+mod sweep;
 mod units;
 
 use std::fmt;
@@ -59,6 +60,7 @@ enum Command {
     Get(get::Args),
     Rm(rm::Args),
     Ls(ls::Args),
+    Sweep(sweep::Args),
     Dump(dump::Args),
     Restore(restore::Args),
     Info(info::Args),
@@ -145,6 +147,7 @@ fn run(command: &Command, out: &mut Output) -> Done {
         Command::Get(args) => get::run(args, out),
         Command::Rm(args) => rm::run(args, out),
         Command::Ls(args) => ls::run(args, out),
+        Command::Sweep(args) => sweep::run(args, out),
         Command::Dump(args) => dump::run(args, out),
         Command::Restore(args) => restore::run(args, out),
         Command::Info(args) => info::run(args, out),

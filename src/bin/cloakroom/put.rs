@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
-use cloakroom::{Container, Durability, Options};
+use cloakroom::{Container, Durability, Options, SweepPolicy};
 
 use crate::id::IdForm;
 use crate::output::{Object, Output};
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
         Some(value) if value != "-" => value.to_owned(),
         _ => from_stdin()?,
     };
-    let options = Options::new().durability(Durability::Durable);
+    let options = Options::new().durability(Durability::Durable).sweep(SweepPolicy::OnRequest);
     let container = Container::open(&args.file, options)?;
     // Blanks around a JSON text mean nothing; `echo` adds one.
     let value = value.trim_matches([' ', '\t', '\r', '\n']);

@@ -8,7 +8,7 @@
 use std::io::{self, BufRead, Read};
 use std::path::PathBuf;
 
-use cloakroom::{ByteContainer, ErrorKind, Options, Times};
+use cloakroom::{ByteContainer, ErrorKind, Options, SweepPolicy, Times};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -40,7 +40,8 @@ const LINE_MAX: usize = 25 << 20;
 const TIME_MS_END: u64 = 1 << 48;
 
 pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
-    let container = ByteContainer::open(&args.file, Options::new())?;
+    let options = Options::new().sweep(SweepPolicy::OnRequest);
+    let container = ByteContainer::open(&args.file, options)?;
     let mut restored = 0;
     let result = restore(&container, &mut io::stdin().lock(), &mut restored);
     // Also when a line was wrong: what was restored is to stay.

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use cloakroom::{ByteContainer, ErrorKind, Options};
+use cloakroom::{ByteContainer, ErrorKind, Options, SweepPolicy};
 
 use crate::escape::visible_id;
 use crate::id::IdForm;
@@ -32,7 +32,8 @@ Whatever else fails stops it; then \"ids\" are those before.";
 
 pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
     let ids = args.form.parse_all(&args.ids)?;
-    let container = ByteContainer::open(&args.file, Options::new())?;
+    let options = Options::new().sweep(SweepPolicy::OnRequest);
+    let container = ByteContainer::open(&args.file, options)?;
     let (mut tried, mut stopped) = (Vec::with_capacity(ids.len()), None);
     for id in &ids {
         match container.remove(id) {

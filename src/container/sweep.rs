@@ -1,0 +1,227 @@
+//! Sweeping: removing the sessions whose deadline has passed.
+//!
+//! A load never returns an expired session, swept or not; sweeping gives back its
+//! space. It goes down the heap of bounds to a page in which something is due, and
+//! publishes a tombstone for each expired session there, which is a removal like any
+//! other: it becomes durable, and is then trimmed. Each step is a few reads and at
+//! most one page of entries, so that every change can do one. A bound that turned out
+//! too early is raised on the way, so steps come to an end.
+//!
+//! A clock that has jumped more than a day ahead deletes nothing on the word of one
+//! reading: it must be confirmed a minute later.
+
+use super::bounds::include;
+use super::changes::Change;
+use super::options::SweepPolicy;
+use super::save::Target;
+use super::versions::Newest;
+use super::writer::{Attempt, Writer};
+use crate::error::{ErrorKind, Result};
+use crate::format::bounds::{Bound, Bounds, DEPTH_MAX, PAGES, Place, Sweep, place_of};
+use crate::format::entry::Entry;
+use crate::format::segment::{ENTRIES, HEAD_LINES};
+use crate::format::word::Word;
+use crate::format::{LINE_SIZE, PAGE_SIZE, place};
+
+/// Steps that each change does where something is due.
+const STEPS_PER_CHANGE: u32 = 4;
+/// How far a clock may be ahead of the last sweep without being doubted.
+const DOUBT_MS: u64 = 24 * 60 * 60 * 1000;
+/// How much later it must still tell so.
+const CONFIRM_MS: u64 = 60 * 1000;
+/// How often the time is noted while nothing is doubted.
+const NOTE_MS: u64 = 60 * 60 * 1000;
+/// When to look again at what cannot be read or written now.
+const AGAIN_MS: u64 = 60 * 60 * 1000;
+
+/// What a step of the sweep came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// No deadline has passed.
+    NothingDue,
+    /// A bound was too early.
+    Raised,
+    /// Something may have expired in a page of this segment.
+    Due(u32),
+}
+
+impl Writer<'_> {
+    /// The sweep line.
+    pub(super) fn sweep(&self) -> Sweep {
+        Sweep::decode(&self.sweep_line, place::SWEEP, self.seal())
+    }
+
+    pub(super) fn set_sweep(&mut self, sweep: Sweep) -> Result<()> {
+        let line = sweep.encode(place::SWEEP, self.seal());
+        self.write(&line, place::SWEEP)?;
+        self.sweep_line = line;
+        Ok(())
+    }
+
+    /// The share of the sweep that each change does.
+    pub(crate) fn step_sweep(&mut self) -> Result<()> {
+        let now_ms = match self.file.options.sweep {
+            SweepPolicy::WithChanges if !Sweep::is_idle(&self.sweep_line) => {
+                self.file.storage().now_ms()
+            }
+            _ => return Ok(()),
+        };
+        if Sweep::is_quiet(&self.sweep_line, now_ms, NOTE_MS) || !self.believes(now_ms)? {
+            return Ok(());
+        }
+        for _ in 0..STEPS_PER_CHANGE {
+            match self.find_due(now_ms)? {
+                Step::NothingDue => break,
+                Step::Raised => {}
+                Step::Due(number) => {
+                    self.sweep_segment(number, now_ms, 1, |_, _| true)?;
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the clock is to be believed; notes what it told.
+    pub(super) fn believes(&mut self, now_ms: u64) -> Result<bool> {
+        let sweep = self.sweep();
+        let near = now_ms <= sweep.seen_ms.saturating_add(DOUBT_MS);
+        let confirmed = sweep.doubt_ms != 0 && now_ms >= sweep.doubt_ms.saturating_add(CONFIRM_MS);
+        if near || confirmed {
+            if sweep.doubt_ms != 0 || now_ms.abs_diff(sweep.seen_ms) > NOTE_MS {
+                self.set_sweep(Sweep { seen_ms: now_ms, doubt_ms: 0, ..sweep })?;
+            }
+            return Ok(true);
+        }
+        if sweep.doubt_ms == 0 || now_ms < sweep.doubt_ms {
+            self.set_sweep(Sweep { doubt_ms: now_ms, ..sweep })?;
+        }
+        Ok(false)
+    }
+
+    /// Looks for a page in which something is due, raising one bound that is too early.
+    pub(super) fn find_due(&mut self, now_ms: u64) -> Result<Step> {
+        if !self.sweep().bound.is_due(now_ms) {
+            return Ok(Step::NothingDue);
+        }
+        let mut at = None;
+        let mut number = 0;
+        for _ in 0..DEPTH_MAX {
+            let Some(bounds) = self.bounds(number)? else {
+                // Whoever can find the segment again looks in an hour.
+                self.set_bound(at, Bound::of(now_ms + AGAIN_MS))?;
+                return Ok(Step::Raised);
+            };
+            let Some(slot) = bounds.first_due(now_ms) else {
+                self.set_bound(at, bounds.earliest())?;
+                return Ok(Step::Raised);
+            };
+            match place_of(number, slot) {
+                Place::Page(_) => return Ok(Step::Due(number)),
+                Place::Child(child) if child >= self.root.named() => {
+                    self.set_bound(Some((number, slot)), Bound::NONE)?;
+                    return Ok(Step::Raised);
+                }
+                Place::Child(child) => {
+                    at = Some((number, slot));
+                    number = child;
+                }
+            }
+        }
+        Ok(Step::Raised)
+    }
+
+    /// Removes the expired sessions that `chosen` says in up to so many pages of a segment,
+    /// and derives the bounds of these anew. Returns how many.
+    pub(super) fn sweep_segment(
+        &mut self,
+        number: u32,
+        now_ms: u64,
+        pages_max: usize,
+        mut chosen: impl FnMut(u64, &Entry) -> bool,
+    ) -> Result<u32> {
+        let Some(kept) = self.bounds(number)? else { return Ok(0) };
+        let mut bounds = kept;
+        let mut removed = 0;
+        let due = (0..PAGES).filter(|page| kept.get(*page).is_due(now_ms));
+        for page in due.take(pages_max) {
+            match self.sweep_page(number, page, now_ms, &mut chosen) {
+                Ok((bound, more)) => {
+                    bounds.set(page, bound);
+                    removed += more;
+                }
+                Err(error)
+                    if error.is_of_the_medium()
+                        || matches!(error.kind(), ErrorKind::Damaged(_)) =>
+                {
+                    bounds.set(page, Bound::of(now_ms + AGAIN_MS));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.replace_bounds(number, &kept, &bounds)?;
+        Ok(removed)
+    }
+
+    /// The same for one page; its bound, and how many were removed.
+    fn sweep_page(
+        &mut self,
+        number: u32,
+        page: usize,
+        now_ms: u64,
+        chosen: &mut impl FnMut(u64, &Entry) -> bool,
+    ) -> Result<(Bound, u32)> {
+        let mut bounds = Bounds::NONE;
+        let mut changes = Vec::new();
+        let mut removed = 0;
+        let (first, count) = entries_of(page);
+        for (offset, entry) in self.sessions_in(number, first, count)? {
+            let goes = entry.is_expired(now_ms) && chosen(offset, &entry);
+            if !goes {
+                include(&mut bounds, offset, &entry);
+            } else if self.homes(entry.tag).1.is_none() {
+                match self.ended(&entry) {
+                    Ok(ended) => changes.push(Change { offset, before: entry, after: Some(ended) }),
+                    Err(error) if error.is_of_the_medium() => {
+                        bounds.set(page, Bound::of(now_ms + AGAIN_MS));
+                    }
+                    Err(error) => return Err(error),
+                }
+            } else if self.sweep_mirrored(&entry)? {
+                removed += 1;
+            } else {
+                // There is no room for it in its mirror: once the split is over.
+                bounds.set(page, Bound::of(now_ms + 1000));
+            }
+        }
+        self.change_page(&changes)?;
+        Ok((bounds.earliest(), removed + changes.len() as u32))
+    }
+
+    /// The entry with a tombstone for its newest version.
+    pub(super) fn ended(&self, entry: &Entry) -> Result<Entry> {
+        let word = Word::tombstone(self.control.write_epoch);
+        let newest = Newest { word, class: None, large: false };
+        let base = self.owned(&self.clean(entry)?)?;
+        Ok(Entry { deadline_ms: 0, ..base.with(newest, &self.control) })
+    }
+
+    /// Removes an expired session that has a mirror; false if that has no room.
+    fn sweep_mirrored(&mut self, entry: &Entry) -> Result<bool> {
+        let spots = self.locate(entry.tag)?;
+        let counts = spots.entry();
+        if spots.lines().is_none() || counts.is_none_or(|counts| counts.deadline_ms == 0) {
+            return Ok(false);
+        }
+        let target = Target::of_expired(spots, counts);
+        Ok(matches!(self.remove(&target)?, Attempt::Done(())))
+    }
+}
+
+/// The first entry in a page of a segment, and their number.
+fn entries_of(page: usize) -> (u32, u32) {
+    let lines = (PAGE_SIZE as usize / LINE_SIZE * page.min(PAGES - 1)) as u32;
+    let end = lines + PAGE_SIZE as u32 / LINE_SIZE as u32 - HEAD_LINES as u32;
+    let first = lines.saturating_sub(HEAD_LINES as u32);
+    (first, end.min(ENTRIES) - first)
+}
