@@ -23,9 +23,12 @@ fn an_index_that_nobody_syncs_waits_no_more_often_than_it_doubles() {
         saved = sessions;
         container.info().unwrap()
     });
-    assert!(before.segments <= 512 && after.segments > 512, "{before:?}, {after:?}");
+    assert!(after.segments > before.segments, "{before:?}, {after:?}");
+    // Where the ids lie is another each time: the larger one may have as many levels.
+    let levels = |segments: u32| u64::from(segments.next_power_of_two().ilog2());
+    let doublings = (levels(after.segments) - levels(before.segments)).max(1);
     let syncs = after.write_epoch - before.write_epoch;
-    assert!(syncs <= SYNCS_PER_DOUBLING, "{syncs} syncs");
+    assert!(syncs <= SYNCS_PER_DOUBLING * doublings, "{syncs} syncs");
     for number in (0..saved).step_by(7) {
         assert!(container.contains(number.to_le_bytes()).unwrap(), "session {number}");
     }
