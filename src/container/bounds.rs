@@ -12,6 +12,7 @@ use super::lines::Lines;
 use super::open_file::OpenFile;
 use super::report::Report;
 use super::rules::{Rule, holds};
+use super::unreadable::Unreadable;
 use super::writer::Writer;
 use crate::error::Result;
 use crate::format::bounds::{
@@ -26,10 +27,12 @@ use crate::format::{BLOCK_SIZE, LINE_SIZE, place};
 const LOOKS: u32 = 3;
 
 impl Writer<'_> {
-    /// The bounds of a segment; `None` if the way to it is damaged.
+    /// The bounds of a segment; `None` if they cannot be found or read.
     pub(super) fn bounds(&self, number: u32) -> Result<Option<Bounds>> {
         match self.segment_if_sound(number)? {
-            Some(segment) => self.file.bounds_at(segment + BOUNDS).map(Some),
+            Some(segment) => {
+                Unreadable::IsLeftOut.judge(self.file.bounds_at(segment + BOUNDS).map(Some))
+            }
             None => Ok(None),
         }
     }
@@ -38,7 +41,8 @@ impl Writer<'_> {
     fn bound(&self, number: u32, slot: usize) -> Result<Option<Bound>> {
         let Some(segment) = self.segment_if_sound(number)? else { return Ok(None) };
         let offset = segment + BOUNDS + (line_of(slot) * LINE_SIZE) as u64;
-        Ok(Some(Bounds::bound_in(&self.line(offset)?, offset, slot, self.seal())))
+        let line = Unreadable::IsLeftOut.judge(self.line(offset).map(Some))?;
+        Ok(line.map(|line| Bounds::bound_in(&line, offset, slot, self.seal())))
     }
 
     /// Sets a bound of a segment that can be found, or that of the whole index.
@@ -84,7 +88,9 @@ impl Writer<'_> {
                 *step = Some((number, slot));
             }
         }
-        if !low_enough && self.sweep().bound > bound {
+        // One that says that there is no deadline may be damaged.
+        let idle = Sweep::is_idle(&self.sweep_line);
+        if !low_enough && (idle || self.sweep().bound > bound) {
             self.set_bound(None, bound)?;
         }
         if !holds(Rule::UpperBoundsFirst) {

@@ -25,14 +25,25 @@ use crate::format::{LINE_SIZE, PAGE_SIZE, place};
 
 /// Steps that each change does where something is due.
 const STEPS_PER_CHANGE: u32 = 4;
-/// How far a clock may be ahead of the last sweep without being doubted.
-const DOUBT_MS: u64 = 24 * 60 * 60 * 1000;
-/// How much later it must still tell so.
+/// How far a clock may be ahead of what it told before without being doubted: a day, and
+/// so much more that what is done every day is done.
+const DOUBT_MS: u64 = 25 * 60 * 60 * 1000;
+/// How much later it must still tell so, and by no more than it may be ahead.
 const CONFIRM_MS: u64 = 60 * 1000;
 /// How often the time is noted while nothing is doubted.
 const NOTE_MS: u64 = 60 * 60 * 1000;
 /// When to look again at what cannot be read or written now.
 const AGAIN_MS: u64 = 60 * 60 * 1000;
+
+/// What becomes of a session that has expired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Goes,
+    /// It is still due afterwards.
+    Stays,
+    /// It is looked at again in an hour.
+    Waits,
+}
 
 /// What a step of the sweep came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,13 +71,15 @@ impl Writer<'_> {
 
     /// The share of the sweep that each change does.
     pub(crate) fn step_sweep(&mut self) -> Result<()> {
-        let now_ms = match self.file.options.sweep {
-            SweepPolicy::WithChanges if !Sweep::is_idle(&self.sweep_line) => {
-                self.file.storage().now_ms()
-            }
-            _ => return Ok(()),
-        };
+        if Sweep::is_idle(&self.sweep_line) {
+            return Ok(());
+        }
+        let now_ms = self.file.storage().now_ms();
         if Sweep::is_quiet(&self.sweep_line, now_ms, NOTE_MS) || !self.believes(now_ms)? {
+            return Ok(());
+        }
+        if self.file.options.sweep == SweepPolicy::OnRequest {
+            // It has noted the time.
             return Ok(());
         }
         for _ in 0..STEPS_PER_CHANGE {
@@ -74,7 +87,7 @@ impl Writer<'_> {
                 Step::NothingDue => break,
                 Step::Raised => {}
                 Step::Due(number) => {
-                    self.sweep_segment(number, now_ms, 1, |_, _| true)?;
+                    self.sweep_segment(number, now_ms, 1, |_, _| Fate::Goes)?;
                     break;
                 }
             }
@@ -86,14 +99,17 @@ impl Writer<'_> {
     pub(super) fn believes(&mut self, now_ms: u64) -> Result<bool> {
         let sweep = self.sweep();
         let near = now_ms <= sweep.seen_ms.saturating_add(DOUBT_MS);
-        let confirmed = sweep.doubt_ms != 0 && now_ms >= sweep.doubt_ms.saturating_add(CONFIRM_MS);
+        let confirmed = sweep.doubt_ms != 0
+            && now_ms >= sweep.doubt_ms.saturating_add(CONFIRM_MS)
+            && now_ms <= sweep.doubt_ms.saturating_add(DOUBT_MS);
         if near || confirmed {
             if sweep.doubt_ms != 0 || now_ms.abs_diff(sweep.seen_ms) > NOTE_MS {
                 self.set_sweep(Sweep { seen_ms: now_ms, doubt_ms: 0, ..sweep })?;
             }
             return Ok(true);
         }
-        if sweep.doubt_ms == 0 || now_ms < sweep.doubt_ms {
+        let other = now_ms < sweep.doubt_ms || now_ms > sweep.doubt_ms.saturating_add(DOUBT_MS);
+        if sweep.doubt_ms == 0 || other {
             self.set_sweep(Sweep { doubt_ms: now_ms, ..sweep })?;
         }
         Ok(false)
@@ -109,7 +125,7 @@ impl Writer<'_> {
         for _ in 0..DEPTH_MAX {
             let Some(bounds) = self.bounds(number)? else {
                 // Whoever can find the segment again looks in an hour.
-                self.set_bound(at, Bound::of(now_ms + AGAIN_MS))?;
+                self.set_bound(at, Bound::of(now_ms.saturating_add(AGAIN_MS)))?;
                 return Ok(Step::Raised);
             };
             let Some(slot) = bounds.first_due(now_ms) else {
@@ -131,21 +147,27 @@ impl Writer<'_> {
         Ok(Step::Raised)
     }
 
-    /// Removes the expired sessions that `chosen` says in up to so many pages of a segment,
+    /// Removes the expired sessions whose `fate` it is in up to so many pages of a segment,
     /// and derives the bounds of these anew. Returns how many.
     pub(super) fn sweep_segment(
         &mut self,
         number: u32,
         now_ms: u64,
         pages_max: usize,
-        mut chosen: impl FnMut(u64, &Entry) -> bool,
+        mut fate: impl FnMut(u64, &Entry) -> Fate,
     ) -> Result<u32> {
         let Some(kept) = self.bounds(number)? else { return Ok(0) };
         let mut bounds = kept;
         let mut removed = 0;
+        // To let go of a large value takes long.
+        let mut large = false;
+        let mut fate = |offset: u64, entry: &Entry| match fate(offset, entry) {
+            Fate::Goes if entry.large && std::mem::replace(&mut large, true) => Fate::Stays,
+            fate => fate,
+        };
         let due = (0..PAGES).filter(|page| kept.get(*page).is_due(now_ms));
         for page in due.take(pages_max) {
-            match self.sweep_page(number, page, now_ms, &mut chosen) {
+            match self.sweep_page(number, page, now_ms, &mut fate) {
                 Ok((bound, more)) => {
                     bounds.set(page, bound);
                     removed += more;
@@ -154,7 +176,7 @@ impl Writer<'_> {
                     if error.is_of_the_medium()
                         || matches!(error.kind(), ErrorKind::Damaged(_)) =>
                 {
-                    bounds.set(page, Bound::of(now_ms + AGAIN_MS));
+                    bounds.set(page, Bound::of(now_ms.saturating_add(AGAIN_MS)));
                 }
                 Err(error) => return Err(error),
             }
@@ -169,33 +191,34 @@ impl Writer<'_> {
         number: u32,
         page: usize,
         now_ms: u64,
-        chosen: &mut impl FnMut(u64, &Entry) -> bool,
+        fate: &mut impl FnMut(u64, &Entry) -> Fate,
     ) -> Result<(Bound, u32)> {
+        let again = Bound::of(now_ms.saturating_add(AGAIN_MS));
         let mut bounds = Bounds::NONE;
         let mut changes = Vec::new();
         let mut removed = 0;
         let (first, count) = entries_of(page);
+        let mut put_off = Bound::NONE;
         for (offset, entry) in self.sessions_in(number, first, count)? {
-            let goes = entry.is_expired(now_ms) && chosen(offset, &entry);
-            if !goes {
-                include(&mut bounds, offset, &entry);
-            } else if self.homes(entry.tag).1.is_none() {
-                match self.ended(&entry) {
+            let fate = match entry.is_expired(now_ms) {
+                true => fate(offset, &entry),
+                false => Fate::Stays,
+            };
+            match fate {
+                Fate::Stays => include(&mut bounds, offset, &entry),
+                Fate::Waits => put_off = put_off.min(again),
+                Fate::Goes if self.homes(entry.tag).1.is_none() => match self.ended(&entry) {
                     Ok(ended) => changes.push(Change { offset, before: entry, after: Some(ended) }),
-                    Err(error) if error.is_of_the_medium() => {
-                        bounds.set(page, Bound::of(now_ms + AGAIN_MS));
-                    }
+                    Err(error) if error.is_of_the_medium() => put_off = put_off.min(again),
                     Err(error) => return Err(error),
-                }
-            } else if self.sweep_mirrored(&entry)? {
-                removed += 1;
-            } else {
+                },
+                Fate::Goes if self.sweep_mirrored(&entry, now_ms)? => removed += 1,
                 // There is no room for it in its mirror: once the split is over.
-                bounds.set(page, Bound::of(now_ms + 1000));
+                Fate::Goes => put_off = put_off.min(Bound::of(now_ms.saturating_add(1000))),
             }
         }
         self.change_page(&changes)?;
-        Ok((bounds.earliest(), removed + changes.len() as u32))
+        Ok((bounds.earliest().min(put_off), removed + changes.len() as u32))
     }
 
     /// The entry with a tombstone for its newest version.
@@ -207,10 +230,10 @@ impl Writer<'_> {
     }
 
     /// Removes an expired session that has a mirror; false if that has no room.
-    fn sweep_mirrored(&mut self, entry: &Entry) -> Result<bool> {
+    fn sweep_mirrored(&mut self, entry: &Entry, now_ms: u64) -> Result<bool> {
         let spots = self.locate(entry.tag)?;
         let counts = spots.entry();
-        if spots.lines().is_none() || counts.is_none_or(|counts| counts.deadline_ms == 0) {
+        if spots.lines().is_none() || !counts.is_some_and(|counts| counts.is_expired(now_ms)) {
             return Ok(false);
         }
         let target = Target::of_expired(spots, counts);

@@ -9,16 +9,17 @@
 use std::ops::ControlFlow;
 
 use super::handle::ByteContainer;
+use super::index::reading;
 use super::open_file::OpenFile;
 use super::options::Durability;
 use super::session::Session;
-use super::sweep::Step;
+use super::sweep::{Fate, Step};
 use super::writer::Locked;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::error::Result;
 use crate::format::bounds::PAGES;
-use crate::format::entry::Entry;
+use crate::format::entry::{Entry, Slot};
 
 /// Steps in one hold of the writer lock.
 const STEPS_PER_HOLD: u32 = 8;
@@ -75,8 +76,9 @@ pub enum SweepEnd {
     Broken,
     /// So many were removed as were asked for.
     Limit,
-    /// The clock is more than a day ahead of when the container was last swept or
-    /// changed, and a wrong clock must not remove everybody: sweep again in a minute.
+    /// The clock is more than a day (of 25 hours) ahead of when a container with deadlines
+    /// was last swept or changed, and a wrong clock must not remove everybody: sweep again in
+    /// a minute.
     ClockInDoubt,
 }
 
@@ -104,11 +106,14 @@ impl<F: FnMut(&[u8], Session<&[u8]>) -> ControlFlow<()>> Archive for Closure<F> 
 struct Due {
     offset: u64,
     entry: Entry,
+    fate: Fate,
 }
 
 /// Those of one page.
 struct Shown {
     number: u32,
+    /// Segments that there were.
+    segments: u32,
     due: Vec<Due>,
 }
 
@@ -124,7 +129,7 @@ enum Hold {
 /// Sweeping.
 impl ByteContainer {
     /// Removes up to `limit` sessions whose deadline has passed. Costs what has expired,
-    /// not what there is; the writer lock is free between every few pages of the index.
+    /// not what there is; the writer lock is free between every 16 pages of the index.
     /// Each change removes some by itself, unless the handle has
     /// [`SweepPolicy::OnRequest`](crate::SweepPolicy::OnRequest).
     ///
@@ -154,8 +159,9 @@ impl ByteContainer {
 
     /// The same; each session is shown to `on_expired` before it goes, with its id, for
     /// instance to archive it. The lock is not held meanwhile. A session that was
-    /// refreshed while it was shown stays; one that cannot be read goes without being
-    /// shown. After a crash between the two a session is shown again.
+    /// refreshed while it was shown stays. One that is damaged goes without being shown; one
+    /// that the disk cannot give back (EIO) stays for an hour at least. A session may be shown
+    /// again: after a crash, or where somebody changed its entry in between.
     ///
     /// # Errors
     /// As [`ByteContainer::remove`]. After `on_expired` has said `Break` nothing more is
@@ -245,9 +251,9 @@ impl ByteContainer {
                     }
                     return Ok(Swept { removed, end });
                 }
-                Hold::Show(shown) => {
+                Hold::Show(mut shown) => {
                     if let Some(archive) = &mut archive {
-                        let flow = file.show_all(&shown.due, *archive);
+                        let flow = file.show_all(&mut shown, *archive);
                         if flow.map_err(|error| error.at(file.path.as_deref()))?.is_break() {
                             return Ok(Swept { removed, end: SweepEnd::Broken });
                         }
@@ -274,69 +280,88 @@ fn hold(
     if !writer.believes(now_ms)? {
         return Ok(Hold::End(SweepEnd::ClockInDoubt));
     }
-    if let Some(Shown { number, due }) = chosen {
-        let same = |offset: u64, entry: &Entry| {
-            due.iter().any(|due| due.offset == offset && due.entry == *entry)
+    if let Some(Shown { number, due, .. }) = chosen {
+        let fate = |offset: u64, entry: &Entry| {
+            let same = due.iter().find(|due| due.offset == offset && due.entry == *entry);
+            same.map_or(Fate::Stays, |due| due.fate)
         };
-        return Ok(Hold::Removed(writer.sweep_segment(number, now_ms, 1, same)?.into()));
+        return Ok(Hold::Removed(writer.sweep_segment(number, now_ms, 1, fate)?.into()));
     }
-    let mut left = limit;
     for _ in 0..STEPS_PER_HOLD {
         match writer.find_due(now_ms)? {
-            Step::NothingDue if left == limit => return Ok(Hold::End(SweepEnd::Done)),
-            Step::NothingDue => break,
+            Step::NothingDue => return Ok(Hold::End(SweepEnd::Done)),
             Step::Raised => {}
             Step::Due(_) if limit == 0 => return Ok(Hold::End(SweepEnd::Limit)),
-            Step::Due(_) if left == 0 => break,
             Step::Due(number) if shows => {
                 let mut due = Vec::new();
                 writer.sweep_segment(number, now_ms, 1, |offset, entry| {
                     if (due.len() as u64) < limit {
-                        due.push(Due { offset, entry: *entry });
+                        due.push(Due { offset, entry: *entry, fate: Fate::Stays });
                     }
-                    false
+                    Fate::Stays
                 })?;
-                return Ok(match due.is_empty() {
-                    true => Hold::Removed(0),
-                    false => Hold::Show(Shown { number, due }),
+                let segments = writer.root.segments;
+                return Ok(if due.is_empty() {
+                    Hold::Removed(0)
+                } else {
+                    Hold::Show(Shown { number, segments, due })
                 });
             }
             Step::Due(number) => {
-                writer.sweep_segment(number, now_ms, PAGES, |_, _| {
-                    let goes = left > 0;
+                let mut left = limit;
+                let removed = writer.sweep_segment(number, now_ms, PAGES, |_, _| {
+                    let fate = if left > 0 { Fate::Goes } else { Fate::Stays };
                     left = left.saturating_sub(1);
-                    goes
+                    fate
                 })?;
+                return Ok(Hold::Removed(removed.into()));
             }
         }
     }
-    Ok(Hold::Removed(limit - left))
+    Ok(Hold::Removed(0))
 }
 
 impl OpenFile {
-    fn show_all(&self, due: &[Due], archive: &mut dyn Archive) -> Result<ControlFlow<()>> {
-        for due in due {
-            if self.show(due, archive)?.is_break() {
+    /// Shows all that are still as they were, and says of each what becomes of it.
+    fn show_all(&self, shown: &mut Shown, archive: &mut dyn Archive) -> Result<ControlFlow<()>> {
+        for due in &mut shown.due {
+            if self.show(due, shown.segments, archive)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
         Ok(archive.settle())
     }
 
-    /// Shows a session that is due, if it can be read and is still the same.
-    fn show(&self, due: &Due, archive: &mut dyn Archive) -> Result<ControlFlow<()>> {
+    fn show(
+        &self,
+        due: &mut Due,
+        segments: u32,
+        archive: &mut dyn Archive,
+    ) -> Result<ControlFlow<()>> {
         let mut value = Vec::new();
-        let found = match self.find_version(&due.entry, &mut value) {
-            Ok(found) => found,
-            Err(error) if error.is_of_the_medium() => None,
-            Err(error) => return Err(error),
+        let found = self.find_version(&due.entry, &mut value);
+        // If the entry is another by now, what was found may be no version that was current.
+        let index = &self.records.index;
+        let line = index.source.line(due.offset).map_err(reading)?;
+        let slot = line.and_then(|line| Slot::decode(&line, due.offset, index.seal));
+        if slot != Some(Slot::Session(due.entry)) || index.segments()? != segments {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let found = match found {
+            Err(error) if error.is_of_the_medium() => {
+                due.fate = Fate::Waits;
+                return Ok(ControlFlow::Continue(()));
+            }
+            found => found?,
         };
+        due.fate = Fate::Goes;
         Ok(match found {
             Some(found) => {
                 let times = found.times();
                 let session = Session { value: value.as_slice(), version: found.version(), times };
                 archive.keep(&found.loaded.id, session)
             }
+            // Damaged, or taken by a power cut.
             None => ControlFlow::Continue(()),
         })
     }

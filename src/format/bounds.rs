@@ -29,6 +29,9 @@ pub(super) mod bounds_line {
     const _: () = assert!(BOUNDS.end() == LINE_CHECK.offset);
 }
 
+/// The bound of deadlines that are too late for one.
+const LATE: u32 = u32::MAX - 1;
+
 /// No deadline is earlier than this: seconds since 1970, rounded up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Bound(u32);
@@ -39,18 +42,19 @@ impl Bound {
     /// Nothing is known: it is worth looking now.
     pub(crate) const UNKNOWN: Bound = Bound(0);
 
-    /// The bound of a deadline; those after the year 2106 share one. 0 is no deadline.
+    /// The bound of a deadline; those after the year 2106 share one, which is never due.
+    /// 0 is no deadline.
     pub(crate) fn of(deadline_ms: u64) -> Bound {
         match deadline_ms {
             0 => Bound::NONE,
-            _ => Bound(deadline_ms.div_ceil(1000).min(u64::from(u32::MAX) - 1) as u32),
+            _ => Bound(deadline_ms.div_ceil(1000).min(u64::from(LATE)) as u32),
         }
     }
 
     /// Whether a deadline may have passed.
     #[inline]
     pub(crate) fn is_due(self, now_ms: u64) -> bool {
-        self != Bound::NONE && u64::from(self.0) * 1000 <= now_ms
+        self.0 < LATE && u64::from(self.0) * 1000 <= now_ms
     }
 }
 

@@ -193,6 +193,71 @@ fn nothing_more_goes_once_the_application_has_said_so() {
 }
 
 #[test]
+fn a_sweep_each_night_finds_what_has_expired_by_then() {
+    let fixture = Fixture::simulated();
+    let container = fixture.create(asked());
+    for night in 0..6 {
+        save_for(&fixture, &container, night, HOUR_MS);
+        for _ in 0..24 {
+            fixture.disk().set_now_ms(now_ms(&fixture) + HOUR_MS);
+            container.save("somebody", b"here").unwrap();
+        }
+        fixture.disk().set_now_ms(now_ms(&fixture) + 1000);
+        let swept = container.sweep(u64::MAX).unwrap();
+        assert_eq!((swept.removed, swept.end), (1, SweepEnd::Done), "night {night}");
+    }
+}
+
+/// The first time was doubted though it was right, and a wrong one was taken for its
+/// confirmation.
+#[test]
+fn no_time_is_confirmed_by_one_that_is_far_from_it() {
+    let fixture = Fixture::simulated();
+    let container = fixture.create(quick());
+    let start = now_ms(&fixture);
+    for number in 0..10 {
+        save_for(&fixture, &container, number, 365 * DAY_MS);
+    }
+    for days in [2, 3652] {
+        fixture.disk().set_now_ms(start + days * DAY_MS);
+        for _ in 0..5 {
+            container.save("another", b"a hat").unwrap();
+        }
+    }
+    fixture.disk().set_now_ms(start + 2 * DAY_MS + HOUR_MS);
+    for number in 0..10 {
+        assert_eq!(value(&container, id(number)), bytes(number, 40));
+    }
+}
+
+#[test]
+fn what_is_shown_is_the_current_version_or_nothing() {
+    let fixture = Fixture::simulated();
+    let container = fixture.create(asked());
+    let other = fixture.open(asked());
+    for number in 0..40 {
+        save_for(&fixture, &container, number, 1000);
+    }
+    container.sync().unwrap();
+    for number in 0..40 {
+        container.save(id(number), &bytes(1000 + number, 40)).unwrap();
+    }
+    fixture.disk().set_now_ms(now_ms(&fixture) + MINUTE_MS);
+    let swept = container.sweep_with(u64::MAX, |shown, session| {
+        let number = (0..40).find(|number| id(*number).as_bytes() == shown).unwrap();
+        assert_eq!(session.value, bytes(1000 + number, 40));
+        // Somebody else sweeps meanwhile, and what was there is used again.
+        other.sweep(u64::MAX).unwrap();
+        for place in 0..60 {
+            other.save(format!("new {place}"), &bytes(place, 40)).unwrap();
+        }
+        ControlFlow::Continue(())
+    });
+    assert_eq!(swept.unwrap().end, SweepEnd::Done);
+    assert_eq!(container.check().unwrap().expired, 0);
+}
+
+#[test]
 fn a_clock_far_ahead_removes_nobody_until_it_is_confirmed() {
     let fixture = Fixture::simulated();
     let container = fixture.create(quick());

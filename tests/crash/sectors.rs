@@ -164,6 +164,34 @@ fn a_bad_page_of_the_index_refuses_nobody_who_was_saved() {
     assert!(disk.len() < len + (20 << 16), "{len} bytes have become {}", disk.len());
 }
 
+/// The heap of bounds goes through the first page of each segment: where one could not be
+/// read, nobody could save any more once something had expired.
+#[test]
+fn a_bad_page_stops_nobody_from_saving_while_something_is_due() {
+    let disk = SimulatedDisk::new(1);
+    let container = with_sessions(&disk, 3600, &[7; 100]);
+    assert!(container.info().unwrap().segments > 4);
+    for session in 0..50u32 {
+        container.touch(session.to_le_bytes(), Some(1_000 + u64::from(session))).unwrap();
+    }
+    drop(container);
+    // Of segment 0, whose head is the root of the heap.
+    let place = (1 << 16) + 3 * 64;
+    let mut refused = 0;
+    for session in 100..300u32 {
+        let id = session.to_le_bytes();
+        let visitor = visit(&disk, place, Durability::Never);
+        refused += u32::from(visitor.touch(id, Some(4_000_000_000_000)).is_err());
+        refused += u32::from(visitor.save(id, b"1").is_err());
+    }
+    // Those that are in the page.
+    assert!(refused < 40, "{refused} of 400 changes failed");
+    let container = visit(&disk, u64::MAX, Durability::Never);
+    disk.advance(std::time::Duration::from_secs(2 * 3600));
+    container.sweep(u64::MAX).unwrap();
+    assert_eq!(container.check().unwrap().expired, 0);
+}
+
 /// After a reboot a session whose record cannot be read could neither be saved nor removed,
 /// and the pass came to no end because of it: the file grew with each reboot.
 #[test]

@@ -64,6 +64,29 @@ fn what_goes_is_archived_as_dump_prints_it() {
 }
 
 #[test]
+fn what_a_crash_left_of_a_line_harms_no_other() {
+    let f = with_expired();
+    let archive = f.dir.path().join("expired.ndjson");
+    std::fs::write(&archive, "{\"id\":\"torn").unwrap();
+    let path = archive.to_str().unwrap();
+    said(&f.run(&["sweep", "FILE", "--archive", path]), "removed 2 sessions");
+    let text = std::fs::read_to_string(&archive).unwrap();
+    let whole = text.lines().filter(|line| serde_json::from_str::<serde_json::Value>(line).is_ok());
+    assert_eq!((whole.count(), text.lines().count()), (2, 3), "{text}");
+    std::fs::remove_file(&archive).unwrap();
+}
+
+#[test]
+fn the_container_is_no_archive_of_its_own() {
+    let f = with_expired();
+    let len = std::fs::metadata(&f.file).unwrap().len();
+    let path = f.file.to_str().unwrap();
+    f.run(&["sweep", "FILE", "--archive", path]).refused("the container itself");
+    assert_eq!(std::fs::metadata(&f.file).unwrap().len(), len);
+    assert_eq!(expired(&f), 2);
+}
+
+#[test]
 fn nothing_goes_that_cannot_be_archived() {
     let f = with_expired();
     f.run(&["sweep", "FILE", "--archive", "/no/such/directory/x"]).refused("open the archive");

@@ -2,9 +2,9 @@
 //! and what was archived is on the disk.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::ops::ControlFlow;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use cloakroom::{Archive, ByteContainer, Options, Session, SweepEnd, SweepPolicy};
@@ -36,9 +36,10 @@ pub(crate) struct Args {
 
 const HELP: &str = "\
 Example: cloakroom sweep FILE --archive expired.ndjson
-A file made by --archive can be read by its owner only. After a crash a session may be in it twice.
-Exit code 1 if the clock is more than a day ahead of when the container was last swept or changed:
-a wrong clock must not remove everybody. Run it again in a minute, if the clock is right.
+A file made by --archive can be read by its owner only. After a crash a session may be in it twice,
+or a piece of a line, which is a line of its own.
+Exit code 1 if the clock is more than a day ahead of when a container with deadlines was last swept
+or changed: a wrong clock must not remove everybody. If it is right, run it again in a minute.
 With --json: {\"removed\": NUMBER, \"done\": true or false}; with --dry-run {\"expired\": NUMBER}";
 
 pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
@@ -51,7 +52,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
     let swept = match &args.archive {
         None => container.sweep(limit)?,
         Some(path) => {
-            let mut archive = Lines::open(path)?;
+            let mut archive = Lines::open(path, &args.file)?;
             let swept = container.sweep_into(limit, &mut archive)?;
             if let Some(error) = archive.failed {
                 return Err(Failure::Stream("write to the archive", error));
@@ -89,21 +90,49 @@ fn tell(file: &Path, out: &mut Output) -> Done {
 
 /// An archive of lines as those of a dump.
 struct Lines {
-    file: BufWriter<File>,
+    file: File,
+    /// Its length up to where it is on the disk, in whole lines.
+    settled: u64,
     failed: Option<io::Error>,
 }
 
 impl Lines {
-    fn open(path: &Path) -> Result<Lines, Failure> {
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-        let file = file.map_err(|error| Failure::Stream("open the archive", error))?;
-        Ok(Lines { file: BufWriter::new(file), failed: None })
+    fn open(path: &Path, container: &Path) -> Result<Lines, Failure> {
+        let failed = |error| Failure::Stream("open the archive", error);
+        let options = OpenOptions::new().read(true).append(true).create(true).mode(0o600).clone();
+        let file = options.open(path).map_err(failed)?;
+        let (ours, theirs) = (file.metadata(), std::fs::metadata(container));
+        let (ours, theirs) = (ours.map_err(failed)?, theirs.map_err(failed)?);
+        if (ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino()) {
+            return Err(Failure::Input("the archive is the container itself".into()));
+        }
+        let mut lines = Lines { file, settled: ours.len(), failed: None };
+        lines.begin(path).map_err(failed)?;
+        Ok(lines)
+    }
+
+    /// What a crash left of a line gets an end, so that the next one begins anew. A file
+    /// that is new is on the disk before anything is removed.
+    fn begin(&mut self, path: &Path) -> io::Result<()> {
+        let mut last = [b'\n'];
+        if let Some(before) = self.settled.checked_sub(1) {
+            self.file.read_exact_at(&mut last, before)?;
+        }
+        if last != [b'\n'] {
+            self.file.write_all(b"\n")?;
+            self.settled += 1;
+        }
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
     }
 
     fn judge(&mut self, done: io::Result<()>) -> ControlFlow<()> {
         match done {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
+                // These sessions stay, and come again. Where that fails, too, the next run
+                // ends the line.
+                let _ = self.file.set_len(self.settled);
                 self.failed = Some(error);
                 ControlFlow::Break(())
             }
@@ -114,12 +143,20 @@ impl Lines {
 impl Archive for Lines {
     fn keep(&mut self, id: &[u8], session: Session<&[u8]>) -> ControlFlow<()> {
         let object = Object::of_session(id, &session).value(session.value);
-        let done = writeln!(self.file, "{}", visible_json(&object.finish()));
+        let mut line = visible_json(&object.finish()).into_owned();
+        line.push('\n');
+        let done = self.file.write_all(line.as_bytes());
         self.judge(done)
     }
 
     fn settle(&mut self) -> ControlFlow<()> {
-        let done = self.file.flush().and_then(|()| self.file.get_ref().sync_data());
-        self.judge(done)
+        let done = self.file.sync_data().and_then(|()| self.file.metadata());
+        match done {
+            Ok(file) => {
+                self.settled = file.len();
+                ControlFlow::Continue(())
+            }
+            Err(error) => self.judge(Err(error)),
+        }
     }
 }
