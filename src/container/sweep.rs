@@ -3,9 +3,9 @@
 //! A load never returns an expired session, swept or not; sweeping gives back its
 //! space. It goes down the heap of bounds to a page in which something is due, and
 //! publishes a tombstone for each expired session there, which is a removal like any
-//! other: it becomes durable, and is then trimmed. Each step is a few reads and at
-//! most one page of entries, so that every change can do one. A bound that turned out
-//! too early is raised on the way, so steps come to an end.
+//! other: it becomes durable, and is then trimmed. A step is a few reads and at most the
+//! pages of one segment: one page where a change does it. A bound that turned out too
+//! early is raised on the way, so steps come to an end.
 //!
 //! A clock that has jumped more than a day ahead deletes nothing on the word of one
 //! reading: it must be confirmed a minute later.

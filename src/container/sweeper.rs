@@ -4,7 +4,8 @@
 //! Nothing is shown under the lock, so that to archive a session may take its time:
 //! what is due is noted under the lock, shown without it, and removed under it again
 //! where its entry is still the same. So nobody is removed who was refreshed
-//! meanwhile, and who is shown may be shown again after a crash.
+//! meanwhile, and who is shown may be shown again after a crash, or where somebody changed
+//! the entry in between.
 
 use std::ops::ControlFlow;
 
@@ -294,8 +295,11 @@ fn hold(
             Step::Due(_) if limit == 0 => return Ok(Hold::End(SweepEnd::Limit)),
             Step::Due(number) if shows => {
                 let mut due = Vec::new();
+                let mut large = false;
                 writer.sweep_segment(number, now_ms, 1, |offset, entry| {
-                    if (due.len() as u64) < limit {
+                    // One hold lets go of one large value: a second one would be shown twice.
+                    let waits = entry.large && std::mem::replace(&mut large, true);
+                    if (due.len() as u64) < limit && !waits {
                         due.push(Due { offset, entry: *entry, fate: Fate::Stays });
                     }
                     Fate::Stays

@@ -180,7 +180,7 @@ pub(super) mod sweep_line {
 /// The sweep line of the control page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sweep {
-    /// The latest time that a sweeper believed, in milliseconds since 1970.
+    /// A time that was believed, as it was last noted, in milliseconds since 1970.
     pub(crate) seen_ms: u64,
     /// A much later time that a clock told, which nobody has confirmed; 0: none.
     pub(crate) doubt_ms: u64,
@@ -209,8 +209,8 @@ impl Sweep {
         sweep_line::BOUND.get32(line) == Bound::NONE.0
     }
 
-    /// Whether it says that there is nothing to do, and has said so for no longer than
-    /// `note_ms`: then its checksum is compared, too.
+    /// Whether it says that there is nothing to do, and noted the time no longer than
+    /// `note_ms` ago. Its checksum is not compared here either, but once that is over.
     #[inline]
     pub(crate) fn is_quiet(line: &Line, now_ms: u64, note_ms: u64) -> bool {
         let since_ms = now_ms.checked_sub(sweep_line::SEEN.get(line));

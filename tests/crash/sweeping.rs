@@ -5,7 +5,6 @@
 //! after each kill and, once the pass is done, after each cut, and at the end that one
 //! sweep leaves nothing that has expired. One process acts at a time.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -41,7 +40,7 @@ struct Life {
     rng: SimulatedRng,
     next_id: u64,
     /// Sessions without a deadline that are on the disk.
-    kept: BTreeMap<Vec<u8>, ()>,
+    kept: Vec<Vec<u8>>,
 }
 
 impl Life {
@@ -165,7 +164,7 @@ impl Life {
         for _ in 0..5 {
             let id = format!("kept-{}", self.kept.len()).into_bytes();
             container.save(&id, b"kept").unwrap();
-            self.kept.insert(id, ());
+            self.kept.push(id);
         }
         container.sync().unwrap();
     }
@@ -183,7 +182,7 @@ impl Life {
         let report = container.check().unwrap();
         stage::assert_sound(&report);
         assert_eq!(report.expired, 0, "expired sessions are left after a sweep");
-        for id in self.kept.keys() {
+        for id in &self.kept {
             assert!(container.contains(id).unwrap(), "a session without a deadline is gone");
         }
     }
@@ -218,7 +217,7 @@ pub(crate) fn run(seed: u64, tally: &mut Tally) {
         Start::Deep => disk.restore(deep()),
     }
     let rng = SimulatedRng::new(seed ^ 0x5eeb);
-    let mut life = Life { disk, rng, next_id: 0, kept: BTreeMap::new() };
+    let mut life = Life { disk, rng, next_id: 0, kept: Vec::new() };
     life.keep();
     let (rounds, visits) = if start == Start::Empty { (6, 30) } else { (3, 12) };
     for _ in 0..rounds {
