@@ -15,7 +15,7 @@ use std::hint::black_box;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cloakroom::{ByteContainer, Change, Durability, Options};
+use cloakroom::{ByteContainer, Change, Durability, IdForm, Options};
 use criterion::{BatchSize, Criterion};
 use tempfile::TempDir;
 
@@ -129,7 +129,8 @@ impl Fixture {
 }
 
 fn options() -> Options {
-    Options::new().durability(Durability::Interval(Duration::from_secs(3600)))
+    let hourly = Durability::Interval(Duration::from_secs(3600));
+    Options::new().ids(IdForm::Plain).durability(hourly)
 }
 
 fn load(criterion: &mut Criterion, sessions: u64) {

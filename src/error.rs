@@ -11,6 +11,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::format::{ID_LEN_MAX, IdForm};
+
 pub use damage::{Damage, DamageKind};
 pub use refused::{Newer, NotAContainer, ReadOnly};
 
@@ -102,7 +104,14 @@ pub enum ErrorKind {
     },
     /// [`create`](crate::Container::create) found something in the file.
     Exists,
-    /// An id is empty or longer than 255 bytes.
+    /// The container keeps ids in another form than the one that was asked for
+    /// ([`Options::ids`](crate::Options::ids)).
+    OtherIds {
+        /// The form that it keeps them in.
+        found: IdForm,
+    },
+    /// An id is empty or longer than 255 bytes; or the handle takes ids as they are kept
+    /// ([`Options::kept_ids`](crate::Options::kept_ids)), and this is none.
     InvalidId {
         /// Its length in bytes.
         len: usize,
@@ -280,7 +289,16 @@ impl fmt::Display for ErrorKind {
                      one under another name"
                 )
             }
+            ErrorKind::OtherIds { found: IdForm::Plain } => {
+                write!(f, "the container keeps ids as they are, not as SHA-256")
+            }
+            ErrorKind::OtherIds { found: IdForm::Sha256 } => {
+                write!(f, "the container keeps ids as SHA-256, not as they are")
+            }
             ErrorKind::InvalidId { len: 0 } => write!(f, "an id must not be empty"),
+            ErrorKind::InvalidId { len } if *len <= ID_LEN_MAX => {
+                write!(f, "an id as this container keeps it is 64 hexadecimal digits (0-9, a-f)")
+            }
             ErrorKind::InvalidId { len } => {
                 write!(f, "an id of {len} bytes is too long (at most 255)")
             }

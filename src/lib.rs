@@ -30,12 +30,15 @@
 // The layers, from the top: each uses only those below it.
 mod json;
 
+mod id;
+
 mod container;
 
-pub mod format;
 pub mod storage;
 
 mod error;
+
+pub mod format;
 
 /// The rules of the protocol, for tests that break them.
 #[cfg(feature = "sabotage")]
@@ -47,6 +50,8 @@ pub use container::{
 pub use error::{
     Awaited, Damage, DamageKind, Error, ErrorKind, Newer, NotAContainer, ReadOnly, Result,
 };
+pub use format::IdForm;
+pub use id::{NotASessionId, SessionId};
 pub use json::{Container, Text};
 
 /// The README's examples compile.

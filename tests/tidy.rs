@@ -14,10 +14,11 @@ const BYTES_MAX: u64 = 1 << 20;
 
 /// The layers of the crate, and which of them each may use besides itself.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("error", &[]),
-    ("format", &["error"]),
+    ("format", &[]),
+    ("error", &["format"]),
     ("storage", &[]),
     ("container", &["error", "format", "storage"]),
+    ("id", &["error"]),
     ("json", &["error", "container"]),
 ];
 

@@ -10,7 +10,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use cloakroom::{ByteContainer, Durability, Options};
+use cloakroom::{ByteContainer, Durability, IdForm, Options};
 
 use crate::data::{self, Random};
 use crate::stage::{Outcome, Stage, mixed_len};
@@ -93,7 +93,7 @@ fn ours(
     sync_each_pass: bool,
 ) -> Outcome<f64> {
     let path = stage.path("space");
-    let container = ByteContainer::create(&path, options)?;
+    let container = ByteContainer::create(&path, options.ids(IdForm::Plain))?;
     let keeper = Ours { container, sync_each_pass };
     let live = overwrite(&keeper, sessions, seed)?;
     let container = keeper.container;

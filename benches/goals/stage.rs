@@ -10,7 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use cloakroom::{ByteContainer, Durability, Options};
+use cloakroom::{ByteContainer, Durability, IdForm, Options};
 use rustix::fs::{Advice, FallocateFlags};
 use tempfile::TempDir;
 
@@ -67,7 +67,7 @@ impl Stage {
         len: impl Fn(u64) -> usize,
     ) -> Outcome<PathBuf> {
         let path = self.path(name);
-        let options = Options::new().durability(Durability::Never);
+        let options = Options::new().ids(IdForm::Plain).durability(Durability::Never);
         let container = ByteContainer::create(&path, options)?;
         let mut value = Vec::new();
         for session in 0..sessions {

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use cloakroom::{Change, Durability, MapPolicy, Options, Outcome as Saved};
+use cloakroom::{Change, Durability, IdForm, MapPolicy, Options, Outcome as Saved};
 
 use crate::Outcome;
 use crate::data;
@@ -36,7 +36,7 @@ pub(crate) const JOBS: &[Job] = &[
 
 /// Nothing waits for the disk.
 fn options() -> Options {
-    Options::new().durability(Durability::Never)
+    Options::new().ids(IdForm::Plain).durability(Durability::Never)
 }
 
 /// Makes the container that a child works on.

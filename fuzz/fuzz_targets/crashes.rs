@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use arbitrary::Arbitrary;
 use cloakroom::storage::simulated::{CutPolicy, ProcessId, SimulatedDisk, SimulatedRng};
-use cloakroom::{ByteContainer, Durability, MapPolicy, Options};
+use cloakroom::{ByteContainer, Durability, IdForm, MapPolicy, Options};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
@@ -193,7 +193,7 @@ impl Run {
 
 fn options(mapped: bool) -> Options {
     let map = if mapped { MapPolicy::AfterLoads(0) } else { MapPolicy::Never };
-    Options::new().durability(Durability::Never).map(map)
+    Options::new().ids(IdForm::Plain).durability(Durability::Never).map(map)
 }
 
 fuzz_target!(|operations: Vec<Operation>| {

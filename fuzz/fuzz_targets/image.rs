@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use arbitrary::Arbitrary;
 use cloakroom::storage::simulated::SimulatedDisk;
-use cloakroom::{ByteContainer, Durability, Options};
+use cloakroom::{ByteContainer, Durability, IdForm, Options};
 
 const LINE: usize = 64;
 const BLOCK: usize = 65536;
@@ -56,7 +56,7 @@ impl Base {
     fn new(grown: bool) -> Base {
         let disk = SimulatedDisk::new(1);
         let process = disk.spawn();
-        let options = Options::new().durability(Durability::Never);
+        let options = Options::new().ids(IdForm::Plain).durability(Durability::Never);
         let container = ByteContainer::create_on(Box::new(disk.open(process)), options);
         let container = container.expect("a new container");
         for number in 0..if grown { 700 } else { 24 } {

@@ -13,7 +13,8 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use cloakroom::storage::MemoryStorage;
 use cloakroom::{
-    ByteContainer, Change, Durability, ErrorKind, Options, Outcome, Result, Updated, Version,
+    ByteContainer, Change, Durability, ErrorKind, IdForm, Options, Outcome, Result, Updated,
+    Version,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -83,7 +84,8 @@ impl Start {
 
     fn new(sessions: u16) -> Start {
         let storage = MemoryStorage::new();
-        let container = ByteContainer::create_on(Box::new(storage.share()), Options::new());
+        let options = Options::new().ids(IdForm::Plain);
+        let container = ByteContainer::create_on(Box::new(storage.share()), options);
         let container = container.unwrap();
         let mut model = HashMap::new();
         for number in 0..sessions {

@@ -6,7 +6,7 @@ use std::io;
 use std::process::ExitCode;
 
 use cloakroom::storage::MemoryStorage;
-use cloakroom::{ByteContainer, Durability, Options};
+use cloakroom::{ByteContainer, Durability, IdForm, Options};
 
 use crate::{escape, output, restore};
 
@@ -49,7 +49,8 @@ pub(crate) fn container() -> ByteContainer {
 }
 
 fn options() -> Options {
-    Options::new().durability(Durability::Never)
+    // As `restore` opens it.
+    Options::new().ids(IdForm::Plain).kept_ids().durability(Durability::Never)
 }
 
 /// The lines that `dump` prints, but for the versions, which never come again.
@@ -57,7 +58,7 @@ fn dump(container: &ByteContainer) -> Vec<String> {
     let mut lines = Vec::new();
     for item in container.iter() {
         let (id, session) = item.expect("a sound session");
-        let object = output::Object::of_session(&id, &session).value(&session.value);
+        let object = output::Object::of_session(&id, IdForm::Plain, &session).value(&session.value);
         let line = escape::visible_json(&object.finish()).into_owned();
         assert!(!line.chars().any(|c| escape::is_hidden(c) || c.is_control()), "{line:?}");
         let version = session.version.to_string();

@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 use std::sync::Mutex;
 
-use cloakroom::{ByteContainer, Durability, Options};
+use cloakroom::{ByteContainer, Durability, IdForm, Options};
 
 use crate::oracle::States;
 use crate::scene::{Act, Scene};
@@ -80,7 +80,7 @@ pub struct Record {
 
 /// Options of every handle in a model: nothing is synced unless a scene says so.
 pub fn options() -> Options {
-    Options::new().durability(Durability::Never)
+    Options::new().ids(IdForm::Plain).durability(Durability::Never)
 }
 
 /// Does one act with the engine.

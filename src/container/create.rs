@@ -22,6 +22,7 @@ use crate::format::bounds::{BOUNDS, Bound, Bounds, Sweep};
 use crate::format::class::Classes;
 use crate::format::control::{Control, Pass, Phase, Root, Stage};
 use crate::format::header::{HEADER_SIZE, Header};
+use crate::format::id::IdForm;
 use crate::format::segment::{REACH, Reach, TALLY, Tally};
 use crate::format::tables::encode_table_entry;
 use crate::format::{BLOCK_SIZE, LINE_SIZE, MAKING, NEVER, PAGE_SIZE, place};
@@ -77,10 +78,10 @@ pub(super) fn is_unfinished(storage: &dyn Storage) -> Result<bool> {
 
 /// Makes a container of a file that is blank or unfinished. The caller holds the
 /// writer lock.
-pub(super) fn initialise(storage: &dyn Storage) -> Result<()> {
+pub(super) fn initialise(storage: &dyn Storage, ids: IdForm) -> Result<()> {
     // Of a container that was here before.
     storage.unmark();
-    let header = new_header(storage)?;
+    let header = new_header(storage, ids)?;
     let len = storage.status().map_err(reading)?.len;
     let end = 2 * BLOCK_SIZE;
     if len < end {
@@ -105,7 +106,7 @@ pub(super) fn initialise(storage: &dyn Storage) -> Result<()> {
     write(storage, &NEVER, place::MAKING)
 }
 
-fn new_header(storage: &dyn Storage) -> Result<Header> {
+fn new_header(storage: &dyn Storage, ids: IdForm) -> Result<Header> {
     let mut random = [0; 32];
     storage.random(&mut random).map_err(|source| Error::io("get random bits", source))?;
     let (uuid, key) = random.split_at(16);
@@ -115,6 +116,7 @@ fn new_header(storage: &dyn Storage) -> Result<Header> {
         uuid: [0; 16],
         key: [0; 16],
         created_ms: storage.now_ms(),
+        ids,
         classes: Classes::standard(),
     };
     header.uuid.copy_from_slice(uuid);

@@ -21,6 +21,7 @@ use super::save::{Key, Target};
 use super::writer::{Attempt, Locked, Writer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::ID_LEN_MAX;
+use crate::format::id::{IdForm, KeptId};
 
 /// Times that an operation is begun again because it had to wait for a sync.
 const ATTEMPTS: u32 = 16;
@@ -73,6 +74,41 @@ impl ByteContainer {
     /// ```
     pub const ID_LEN_MAX: usize = ID_LEN_MAX;
 
+    /// What the container keeps of an id, and [`ByteContainer::iter`] gives: the id itself, or
+    /// the digits of its SHA-256 ([`IdForm`](crate::IdForm)). To find a session in a dump, or
+    /// to name it in a log.
+    ///
+    /// # Errors
+    /// [`InvalidId`](ErrorKind::InvalidId).
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, Options, storage::MemoryStorage};
+    /// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), Options::new())?;
+    /// container.save("id", b"a coat")?;
+    /// let (kept, _) = container.iter().next().expect("it was saved")?;
+    /// assert_eq!(kept, container.kept_id("id")?);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub fn kept_id(&self, id: impl AsRef<[u8]>) -> Result<Vec<u8>> {
+        let (id, file) = (id.as_ref(), self.file.current());
+        if !IdForm::Plain.can_keep(id) {
+            return Err(self.refused(ErrorKind::InvalidId { len: id.len() }));
+        }
+        Ok(file.header.ids.kept(id).bytes().to_vec())
+    }
+
+    /// The form in which the container keeps ids.
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, IdForm, Options, storage::MemoryStorage};
+    /// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), Options::new())?;
+    /// assert_eq!(container.id_form(), IdForm::Sha256);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub fn id_form(&self) -> IdForm {
+        self.file.current().header.ids
+    }
+
     /// Number of sessions as counted, expired ones included until they are
     /// removed. Reads one line for each segment of the index, which has room for
     /// 1016 sessions. After a crash it may be off until each of these was walked
@@ -112,7 +148,8 @@ impl ByteContainer {
         Ok(self.len()? == 0)
     }
 
-    /// All sessions with their ids, in no order that means anything. Those that
+    /// All sessions with their ids as they are kept
+    /// ([`ByteContainer::kept_id`]), in no order that means anything. Those that
     /// live throughout come exactly once, others at most once. Takes no lock;
     /// reads the index, 64 KiB at a time, and loads each session when its turn
     /// comes.
@@ -128,7 +165,7 @@ impl ByteContainer {
     /// container.save("two", b"a hat")?;
     /// let mut bytes = 0;
     /// for item in container.iter() {
-    ///     let (_id, session) = item?;
+    ///     let (_kept_id, session) = item?;
     ///     bytes += session.value.len();
     /// }
     /// assert_eq!(bytes, 11);
@@ -220,10 +257,9 @@ impl ByteContainer {
         id: &[u8],
         mut operation: impl FnMut(&mut Writer<'_>, Key<'_>, &Target) -> Result<Attempt<T>>,
     ) -> Result<T> {
-        let id = self.valid(id)?;
         for attempt in 0..ATTEMPTS {
             let file = self.file.file()?;
-            let done = try_change(&file, id, attempt, &mut operation);
+            let done = file.kept(id).and_then(|id| try_change(&file, &id, attempt, &mut operation));
             match done.map_err(|error| error.at(file.path.as_deref()))? {
                 Tried::Done(value) => return Ok(value),
                 Tried::Again => {}
@@ -241,13 +277,6 @@ impl ByteContainer {
     /// What is refused before the file is looked at.
     pub(crate) fn refused(&self, kind: ErrorKind) -> Error {
         Error::from(kind).at(self.file.current().path.as_deref())
-    }
-
-    pub(super) fn valid<'a>(&self, id: &'a [u8]) -> Result<&'a [u8]> {
-        match id.len() {
-            1..=Self::ID_LEN_MAX => Ok(id),
-            len => Err(self.refused(ErrorKind::InvalidId { len })),
-        }
     }
 
     fn timed_out(&self, action: &'static str) -> Error {
@@ -273,7 +302,7 @@ enum Tried<T> {
 
 fn try_change<T>(
     file: &OpenFile,
-    id: &[u8],
+    id: &KeptId<'_>,
     attempt: u32,
     operation: &mut impl FnMut(&mut Writer<'_>, Key<'_>, &Target) -> Result<Attempt<T>>,
 ) -> Result<Tried<T>> {
@@ -282,7 +311,7 @@ fn try_change<T>(
     };
     writer.step_pass()?;
     writer.step_sweep()?;
-    let key = file.key(id);
+    let key = file.key(id.bytes());
     let target = writer.target(key)?;
     let result = operation(&mut writer, key, &target)?;
     let control = writer.control;

@@ -4,7 +4,7 @@ use super::open_file::OpenFile;
 use crate::error::Result;
 use crate::format::control::{Pass, Phase, Stage};
 use crate::format::segment::{TALLY, Tally};
-use crate::format::{BLOCK_SIZE, VERSION, place};
+use crate::format::{BLOCK_SIZE, IdForm, VERSION, place};
 
 /// Facts about a container, as they were when [`ByteContainer::info`] read them:
 /// from its header, its control page and the counts of its segments. Those of a
@@ -34,6 +34,8 @@ pub struct Info {
     pub features: (u32, u32),
     /// When the container was made, milliseconds since 1970.
     pub created_ms: u64,
+    /// How ids are kept.
+    pub ids: IdForm,
     /// Bytes of the file.
     pub length: u64,
     /// Whole blocks of 64 KiB in the file.
@@ -97,6 +99,7 @@ impl OpenFile {
             version: VERSION,
             features: (self.header.compatible, self.header.read_only),
             created_ms: self.header.created_ms,
+            ids: self.header.ids,
             length: status.len,
             blocks: status.len / BLOCK_SIZE,
             segments: root.segments,

@@ -37,8 +37,8 @@ const ATTEMPTS: u32 = 100;
 /// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), Options::new())?;
 /// container.save("id", b"a coat")?;
 /// let mut sessions = container.iter();
-/// let (id, session) = sessions.next().expect("there is one")?;
-/// assert_eq!((id.as_slice(), session.value.as_slice()), (&b"id"[..], &b"a coat"[..]));
+/// let (kept_id, session) = sessions.next().expect("there is one")?;
+/// assert_eq!((kept_id, session.value), (container.kept_id("id")?, b"a coat".to_vec()));
 /// assert!(sessions.next().is_none());
 /// # Ok::<(), cloakroom::Error>(())
 /// ```

@@ -232,7 +232,7 @@ fn create_in(storage: &dyn Storage, options: &Options, naming: Option<Naming<'_>
     }
     let result = look_for_blank(storage).and_then(|()| {
         let named = naming.as_ref().map_or(Ok(()), Naming::sync);
-        named.and_then(|()| initialise(storage)).inspect_err(|_| {
+        named.and_then(|()| initialise(storage, options.ids_at_creation())).inspect_err(|_| {
             if let Some(naming) = &naming {
                 naming.give_up();
             }

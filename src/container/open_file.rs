@@ -17,8 +17,9 @@ use super::records::Records;
 use super::source::Source;
 use crate::error::{Damage, DamageKind, ErrorKind, NotAContainer, ReadOnly, Result};
 use crate::format::header::{HEADER_SIZE, Header, Unusable};
+use crate::format::id::KeptId;
 use crate::format::tag::Tagger;
-use crate::format::{BLOCK_SIZE, place};
+use crate::format::{BLOCK_SIZE, ID_LEN_MAX, place};
 use crate::storage::Storage;
 
 /// A container as one handle (and all its threads) sees it.
@@ -86,6 +87,9 @@ impl OpenFile {
     ) -> Result<OpenFile> {
         let source = Source::new(storage, options.map);
         let header = read_header(&source)?;
+        if options.ids.is_some_and(|wanted| wanted != header.ids) {
+            return Err(ErrorKind::OtherIds { found: header.ids }.into());
+        }
         let read_only = read_only.or({
             // Features that change what a writer has to do are all unknown yet.
             (header.read_only != 0).then_some(ReadOnly::Features(header.read_only))
@@ -107,6 +111,19 @@ impl OpenFile {
             nonces: Nonces::default(),
             compared_ms: AtomicU64::new(0),
         })
+    }
+
+    /// What the container keeps of an id that the handle was given.
+    #[inline]
+    pub(crate) fn kept<'a>(&self, id: &'a [u8]) -> Result<KeptId<'a>> {
+        let (form, len) = (self.header.ids, id.len());
+        if self.options.kept_ids && form.can_keep(id) {
+            Ok(KeptId::Id(id))
+        } else if self.options.kept_ids || !(1..=ID_LEN_MAX).contains(&len) {
+            Err(ErrorKind::InvalidId { len }.into())
+        } else {
+            Ok(form.kept(id))
+        }
     }
 
     pub(crate) fn storage(&self) -> &dyn Storage {

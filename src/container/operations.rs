@@ -63,10 +63,13 @@ impl ByteContainer {
         id: impl AsRef<[u8]>,
         value: &mut Vec<u8>,
     ) -> Result<Option<Session<()>>> {
-        let id = self.valid(id.as_ref())?;
         let file = self.file.current();
         let found = file
-            .find_session(file.records.tagger.tag(id), Wanted::Id(id), value)
+            .kept(id.as_ref())
+            .and_then(|id| {
+                let key = file.key(id.bytes());
+                file.find_session(key.tag, Wanted::Id(key.id), value)
+            })
             .map_err(|error| error.at(file.path.as_deref()))?;
         Ok(found.map(|found| Session { value: (), version: found.version(), times: found.times() }))
     }

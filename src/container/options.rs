@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::format::id::IdForm;
+
 /// When a save is on the disk. Removals and moved deadlines are saves in this.
 ///
 /// ```
@@ -111,6 +113,8 @@ pub struct Options {
     pub(crate) background_sync: bool,
     pub(crate) sweep: SweepPolicy,
     pub(crate) mode: u32,
+    pub(crate) ids: Option<IdForm>,
+    pub(crate) kept_ids: bool,
 }
 
 impl Default for Options {
@@ -121,7 +125,8 @@ impl Default for Options {
 
 impl Options {
     /// [`Durability::Interval`] of 1 s, synced by savers; a lock deadline of 5 s; a
-    /// map after 32 loads and changes; sweeping with changes; new files with mode 0600.
+    /// map after 32 loads and changes; sweeping with changes; new files with mode 0600 and
+    /// with ids as [`IdForm::Sha256`].
     ///
     /// ```
     /// # use cloakroom::{ByteContainer, Options};
@@ -140,6 +145,8 @@ impl Options {
             background_sync: false,
             sweep: SweepPolicy::WithChanges,
             mode: 0o600,
+            ids: None,
+            kept_ids: false,
         }
     }
 
@@ -266,5 +273,50 @@ impl Options {
     pub fn mode(mut self, mode: u32) -> Options {
         self.mode = mode;
         self
+    }
+
+    /// The form in which the container keeps ids: a new one is made so
+    /// ([`IdForm::Sha256`] unless set), and an existing one that is of the other form is
+    /// not opened ([`OtherIds`](crate::ErrorKind::OtherIds)). Unless set, an existing one
+    /// is opened whatever its form.
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, ErrorKind, IdForm, Options};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("sessions.room");
+    /// ByteContainer::create(&path, Options::new().ids(IdForm::Plain))?;
+    /// let refused = ByteContainer::open(&path, Options::new().ids(IdForm::Sha256)).unwrap_err();
+    /// assert!(matches!(refused.kind(), ErrorKind::OtherIds { found: IdForm::Plain }));
+    /// ByteContainer::open(&path, Options::new())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn ids(mut self, form: IdForm) -> Options {
+        self.ids = Some(form);
+        self
+    }
+
+    /// Every id that this handle is given is one as the container keeps it, as
+    /// [`iter`](crate::ByteContainer::iter) gives it: for programs that copy sessions or
+    /// look at them, and do not know the ids themselves.
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, Options, storage::MemoryStorage};
+    /// # let memory = MemoryStorage::new();
+    /// let container = ByteContainer::create_on(Box::new(memory.share()), Options::new())?;
+    /// container.save("a visitor's secret", b"a coat")?;
+    /// let options = Options::new().kept_ids();
+    /// let beside = ByteContainer::open_on(Box::new(memory.share()), options)?;
+    /// let (kept, _) = beside.iter().next().expect("it was saved")?;
+    /// assert!(beside.contains(&kept)? && !container.contains(&kept)?);
+    /// assert!(beside.load("a visitor's secret").is_err(), "no SHA-256");
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub fn kept_ids(mut self) -> Options {
+        self.kept_ids = true;
+        self
+    }
+
+    pub(crate) fn ids_at_creation(&self) -> IdForm {
+        self.ids.unwrap_or(IdForm::Sha256)
     }
 }

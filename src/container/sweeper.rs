@@ -85,7 +85,7 @@ pub enum SweepEnd {
 
 /// Where sessions go before they are removed; [`ByteContainer::sweep_into`] has an example.
 pub trait Archive {
-    /// Takes a session that has expired. `Break` ends the sweep.
+    /// Takes a session that has expired, with its id as it is kept. `Break` ends the sweep.
     fn keep(&mut self, id: &[u8], session: Session<&[u8]>) -> ControlFlow<()>;
 
     /// Called before those that were taken are removed, at most 64 at once. `Break` ends the
@@ -158,8 +158,8 @@ impl ByteContainer {
         self.sweep_pages(limit, None)
     }
 
-    /// The same; each session is shown to `on_expired` before it goes, with its id, for
-    /// instance to archive it. The lock is not held meanwhile. A session that was
+    /// The same; each session is shown to `on_expired` before it goes, with its id as it is
+    /// kept, for instance to archive it. The lock is not held meanwhile. A session that was
     /// refreshed while it was shown stays. One that is damaged goes without being shown; one
     /// that the disk cannot give back (EIO) stays for an hour at least. A session may be shown
     /// again: after a crash, or where somebody changed its entry in between.
@@ -178,11 +178,11 @@ impl ByteContainer {
     /// container.save("one", b"a coat")?;
     /// container.touch("one", Some(1))?; // long ago
     /// let mut archive = Vec::new();
-    /// container.sweep_with(u64::MAX, |id, session| {
-    ///     archive.push((id.to_vec(), session.value.to_vec()));
+    /// container.sweep_with(u64::MAX, |kept_id, session| {
+    ///     archive.push((kept_id.to_vec(), session.value.to_vec()));
     ///     ControlFlow::Continue(())
     /// })?;
-    /// assert_eq!(archive, [(b"one".to_vec(), b"a coat".to_vec())]);
+    /// assert_eq!(archive, [(container.kept_id("one")?, b"a coat".to_vec())]);
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     pub fn sweep_with(

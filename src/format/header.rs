@@ -6,6 +6,7 @@
 
 use super::checksum::{Seal, plain};
 use super::class::{CLASSES_MAX, Classes};
+use super::id::IdForm;
 use super::segment::ENTRIES;
 use super::span::Span;
 use super::tag::Tagger;
@@ -55,6 +56,8 @@ pub(crate) struct Header {
     pub(crate) key: [u8; 16],
     /// When the container was made, milliseconds since 1970.
     pub(crate) created_ms: u64,
+    /// How ids are kept.
+    pub(crate) ids: IdForm,
     pub(crate) classes: Classes,
 }
 
@@ -66,6 +69,7 @@ impl std::fmt::Debug for Header {
             .field("read_only", &self.read_only)
             .field("uuid", &self.uuid)
             .field("created_ms", &self.created_ms)
+            .field("ids", &self.ids)
             .field("classes", &self.classes)
             .finish_non_exhaustive()
     }
@@ -113,8 +117,7 @@ impl Header {
             && field::BLOCK.get(bytes) == BLOCK_SIZE
             && field::ENTRIES.get(bytes) == u64::from(ENTRIES)
             && field::VALUE_MAX.get(bytes) == VALUE_LEN_MAX as u64
-            && field::ID_MAX.get(bytes) == ID_LEN_MAX as u64
-            && field::ID_FORM.get(bytes) == 0;
+            && field::ID_MAX.get(bytes) == ID_LEN_MAX as u64;
         let key = field::KEY.array(bytes);
         let proof = Tagger::new(&key).tag(b"").0;
         if !geometry || field::KEY_PROOF.slice(bytes) != Some(&proof) {
@@ -132,6 +135,7 @@ impl Header {
             uuid: field::UUID.array(bytes),
             key,
             created_ms: field::CREATED.get(bytes),
+            ids: IdForm::from_code(field::ID_FORM.get(bytes))?,
             classes: Classes::from_lines(classes)?,
         })
     }
@@ -151,6 +155,7 @@ impl Header {
         field::ENTRIES.put(&mut bytes, ENTRIES.into());
         field::VALUE_MAX.put(&mut bytes, VALUE_LEN_MAX as u64);
         field::ID_MAX.put(&mut bytes, ID_LEN_MAX as u64);
+        field::ID_FORM.put(&mut bytes, self.ids.code().into());
         let lines = self.classes.lines();
         field::CLASS_COUNT.put(&mut bytes, lines.len() as u64);
         let mut sizes = [0; 2 * CLASSES_MAX];

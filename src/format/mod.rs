@@ -26,6 +26,7 @@ pub(crate) mod class;
 pub(crate) mod control;
 pub(crate) mod entry;
 pub(crate) mod header;
+pub(crate) mod id;
 mod layout;
 pub(crate) mod record;
 pub(crate) mod segment;
@@ -36,6 +37,7 @@ pub(crate) mod tag;
 mod tests;
 pub(crate) mod word;
 
+pub use id::IdForm;
 pub use layout::{Field, Structure, layout};
 
 /// Bytes in a page: the unit in which the page cache and most disks work.

@@ -60,6 +60,7 @@ fn no_debug_form_shows_the_key() {
         uuid: [7; 16],
         key,
         created_ms: 1,
+        ids: IdForm::Plain,
         classes: Classes::standard(),
     };
     let shown = format!("{header:?} {:?}", Tagger::new(&key));
@@ -190,11 +191,12 @@ fn a_header_survives_and_a_wrong_newer_or_damaged_one_is_told_apart() {
         uuid: [1; 16],
         key: [2; 16],
         created_ms: 3,
+        ids: IdForm::Sha256,
         classes: Classes::standard(),
     };
     let bytes = header.encode();
     let found = Header::decode(&bytes).unwrap();
-    assert_eq!((found.uuid, found.classes), (header.uuid, header.classes));
+    assert_eq!((found.uuid, found.ids, found.classes), (header.uuid, header.ids, header.classes));
     let mut other = bytes;
     other[0] = b'S';
     assert_eq!(Header::decode(&other).unwrap_err(), Unusable::NotAContainer);
@@ -260,4 +262,22 @@ fn every_structure_is_without_gaps() {
             end += field.size;
         }
     }
+}
+
+#[test]
+fn an_id_is_kept_as_it_is_or_as_its_sha_256() {
+    assert_eq!(IdForm::Plain.kept(b"abc").bytes(), b"abc");
+    // The examples of FIPS 180-2.
+    let digits = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert_eq!(IdForm::Sha256.kept(b"abc").bytes(), digits.as_bytes());
+    let long = b"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq";
+    let digits = "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1";
+    assert_eq!(IdForm::Sha256.kept(long).bytes(), digits.as_bytes());
+    let kept = digits.as_bytes();
+    assert!(IdForm::Sha256.can_keep(kept) && IdForm::Plain.can_keep(kept));
+    for other in [&kept[1..], &digits.to_uppercase().into_bytes(), b"", &[b'0'; 65]] {
+        assert!(!IdForm::Sha256.can_keep(other));
+    }
+    assert!(!IdForm::Plain.can_keep(b"") && !IdForm::Plain.can_keep(&[0; 256]));
+    assert_eq!(IdForm::from_code(2), None);
 }

@@ -299,8 +299,9 @@ impl Container {
         self.bytes.sweep(limit)
     }
 
-    /// Each session once, in no order that means anything. Sessions that others
-    /// save or remove meanwhile may or may not be among them. No lock is taken; what
+    /// Each session once with its id as it is kept
+    /// ([`ByteContainer::kept_id`](crate::ByteContainer::kept_id)), in no order that means
+    /// anything. Sessions that others save or remove meanwhile may or may not be among them. No lock is taken; what
     /// it costs is said of [`ByteContainer::iter`](crate::ByteContainer::iter).
     ///
     /// # Errors
@@ -317,7 +318,7 @@ impl Container {
     /// container.save("another", &2)?;
     /// let mut sum = 0;
     /// for session in container.iter::<u64>() {
-    ///     let (_id, session) = session?;
+    ///     let (_kept_id, session) = session?;
     ///     sum += session.value;
     /// }
     /// assert_eq!(sum, 42);

@@ -237,8 +237,8 @@ impl<'a> Text<'a> {
         })
     }
 
-    /// Each session once, in no order that means anything. Sessions that others
-    /// save or remove meanwhile may or may not be among them. No lock is taken; what
+    /// Each session once with its id as it is kept, in no order that means anything.
+    /// Sessions that others save or remove meanwhile may or may not be among them. No lock is taken; what
     /// it costs is said of [`ByteContainer::iter`](crate::ByteContainer::iter).
     ///
     /// # Errors
@@ -253,8 +253,9 @@ impl<'a> Text<'a> {
     /// # let container = cloakroom::Container::create(&path, cloakroom::Options::new())?;
     /// container.text().save("a ticket", "[1, 2]")?;
     /// for session in container.text().iter() {
-    ///     let (id, session) = session?;
-    ///     assert_eq!((id.as_slice(), session.value.as_str()), (&b"a ticket"[..], "[1, 2]"));
+    ///     let (kept_id, session) = session?;
+    ///     assert_eq!(kept_id, container.bytes().kept_id("a ticket")?);
+    ///     assert_eq!(session.value, "[1, 2]");
     /// }
     /// # Ok(())
     /// # }

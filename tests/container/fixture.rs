@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use cloakroom::storage::MemoryStorage;
 use cloakroom::storage::simulated::{ProcessId, SimulatedDisk};
-use cloakroom::{ByteContainer, Durability, ErrorKind, MapPolicy, Options};
+use cloakroom::{ByteContainer, Durability, ErrorKind, IdForm, MapPolicy, Options};
 use tempfile::TempDir;
 
 /// A place for one container.
@@ -129,7 +129,7 @@ pub(crate) fn assert_sound(container: &ByteContainer) {
 
 /// No sync, no map: the fastest handle for a test that is about neither.
 pub(crate) fn quick() -> Options {
-    Options::new().durability(Durability::Never).map(MapPolicy::Never)
+    Options::new().ids(IdForm::Plain).durability(Durability::Never).map(MapPolicy::Never)
 }
 
 /// Bytes that tell their number and never repeat in a way that hides a mix-up.
@@ -178,6 +178,7 @@ fn kind_of(error: cloakroom::Error) -> ErrorKind {
         K::NotAContainer(why) => K::NotAContainer(*why),
         K::Newer { found } => K::Newer { found: *found },
         K::Exists => K::Exists,
+        K::OtherIds { found } => K::OtherIds { found: *found },
         K::InvalidId { len } => K::InvalidId { len: *len },
         K::TooLarge { len, max } => K::TooLarge { len: *len, max: *max },
         K::ReadOnly(why) => K::ReadOnly(*why),

@@ -15,6 +15,7 @@ mod fixture;
 mod forged;
 mod full;
 mod growth;
+mod ids;
 mod iteration;
 mod kills;
 mod model;

@@ -43,7 +43,7 @@ pub(crate) fn stranger() {
         "read" => read(path),
         "write" => write(path),
         "initialise" => {
-            ByteContainer::create(path, Options::new()).unwrap();
+            ByteContainer::create(path, quick()).unwrap();
             write(path);
         }
         "be refused" => {

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 
 use cloakroom::storage::Storage;
 use cloakroom::storage::simulated::{SimulatedDisk, Snapshot};
-use cloakroom::{ByteContainer, Durability, Finding, Options, Report};
+use cloakroom::{ByteContainer, Durability, Finding, IdForm, Options, Report};
 use siphasher::sip128::SipHasher24;
 
 use crate::history::{History, Value};
@@ -213,7 +213,7 @@ fn scene(
 ) -> Scene {
     let disk = SimulatedDisk::new(seed);
     let process = disk.spawn();
-    let options = Options::new().durability(Durability::Never);
+    let options = Options::new().ids(IdForm::Plain).durability(Durability::Never);
     let container = ByteContainer::create_on(Box::new(disk.open(process)), options).unwrap();
     let mut all = make(&disk, &container);
     let hot: Vec<Vec<u8>> = if matches!(name, "long probes" | "crowd") {
@@ -241,7 +241,8 @@ pub(crate) fn assert_sound(report: &Report) {
 /// A new process that makes a container and never syncs.
 pub(crate) fn create(disk: &SimulatedDisk) -> ByteContainer {
     let storage = Box::new(disk.open(disk.spawn()));
-    ByteContainer::create_on(storage, Options::new().durability(Durability::Never)).unwrap()
+    let options = Options::new().ids(IdForm::Plain).durability(Durability::Never);
+    ByteContainer::create_on(storage, options).unwrap()
 }
 
 /// A new process that opens it.

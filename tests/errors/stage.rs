@@ -8,7 +8,7 @@
 use std::io;
 
 use cloakroom::storage::simulated::{CutPolicy, Failing, SimulatedDisk, SimulatedRng, Snapshot};
-use cloakroom::{ByteContainer, Durability, MapPolicy, Options};
+use cloakroom::{ByteContainer, Durability, IdForm, MapPolicy, Options};
 
 use crate::known::{Held, Known, Value, held};
 use crate::run::bytes;
@@ -96,7 +96,8 @@ impl Stage {
         let mut stage = Stage::empty(seed);
         let process = stage.disk.spawn();
         let storage = Box::new(stage.disk.open(process));
-        drop(ByteContainer::create_on(storage, Options::new()).unwrap());
+        let options = Options::new().ids(IdForm::Plain);
+        drop(ByteContainer::create_on(storage, options).unwrap());
         stage.durable_sessions();
         let mut rng = SimulatedRng::new(seed ^ 0x5eed);
         match state {

@@ -5,12 +5,15 @@
 //! `CLOAKROOM_MAKE_GOLDEN=1 cargo test --test format` writes them to tests/data,
 //! which is to be done with each change of format 0.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cloakroom::storage::simulated::{Operation, SimulatedDisk, Verdict};
-use cloakroom::{ByteContainer, Durability, Options};
+use cloakroom::{ByteContainer, Durability, IdForm, Options};
+
+use super::sha256::sha_256;
 
 /// When everything in the golden files was saved.
 pub(crate) const MADE_MS: u64 = 1_700_000_000_000;
@@ -24,6 +27,8 @@ pub(crate) const ALICE: &[u8] = b"alice";
 pub(crate) struct Golden {
     /// Its name in tests/data.
     pub(crate) name: &'static str,
+    /// How it keeps ids.
+    pub(crate) ids: IdForm,
     /// What it has to contain, byte for byte.
     pub(crate) bytes: Vec<u8>,
     /// The sessions that a load finds in it, by id.
@@ -40,6 +45,17 @@ pub(crate) struct Expected {
     pub(crate) deadline_ms: Option<u64>,
 }
 
+impl Golden {
+    /// What a walk finds in it: ids as they are kept.
+    pub(crate) fn walked(&self) -> BTreeSet<Expected> {
+        let kept = |session: &Expected| match self.ids {
+            IdForm::Plain => session.clone(),
+            IdForm::Sha256 => Expected { id: sha_256(&session.id), ..session.clone() },
+        };
+        self.sessions.iter().map(kept).collect()
+    }
+}
+
 /// Where the golden files lie.
 pub(crate) fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data")
@@ -47,18 +63,24 @@ pub(crate) fn directory() -> PathBuf {
 
 /// All golden files, made anew.
 pub(crate) fn all() -> Vec<Golden> {
-    vec![empty(), small(), large()]
+    vec![empty(), small(), large(), hashed()]
 }
 
 fn empty() -> Golden {
     let disk = SimulatedDisk::new(1);
-    drop(container_on(&disk));
-    Golden { name: "v0-empty.room", bytes: disk.bytes(), sessions: Vec::new(), absent: vec![ALICE] }
+    drop(container_on(&disk, IdForm::Plain));
+    Golden {
+        name: "v0-empty.room",
+        ids: IdForm::Plain,
+        bytes: disk.bytes(),
+        sessions: Vec::new(),
+        absent: vec![ALICE],
+    }
 }
 
 fn small() -> Golden {
     let disk = SimulatedDisk::new(2);
-    let container = container_on(&disk);
+    let container = container_on(&disk, IdForm::Plain);
     let cart = br#"{"cart":["umbrella","hat"],"visits":41}"#;
     let saves: [(&[u8], Vec<u8>); 5] = [
         (ALICE, br#"{"visits":1}"#.to_vec()),
@@ -89,6 +111,7 @@ fn small() -> Golden {
     };
     Golden {
         name: "v0-small.room",
+        ids: IdForm::Plain,
         bytes: disk.bytes(),
         sessions: saves.iter().map(expected).collect(),
         absent: vec![b"gone", b"late", b"nobody"],
@@ -97,7 +120,7 @@ fn small() -> Golden {
 
 fn large() -> Golden {
     let disk = SimulatedDisk::new(3);
-    let container = container_on(&disk);
+    let container = container_on(&disk, IdForm::Plain);
     let longest_id = [b'i'; 255];
     let sessions = [
         (&b"large"[..], text(100_000)),
@@ -113,15 +136,38 @@ fn large() -> Golden {
         sessions.map(|(id, value)| Expected { id: id.to_vec(), value, deadline_ms: None });
     Golden {
         name: "v0-large.room",
+        ids: IdForm::Plain,
         bytes: disk.bytes(),
         sessions: expected.to_vec(),
         absent: vec![b"huge"],
     }
 }
 
-fn container_on(disk: &SimulatedDisk) -> ByteContainer {
+/// Ids as SHA-256, one of them that is the digits of another.
+fn hashed() -> Golden {
+    let disk = SimulatedDisk::new(4);
+    let container = container_on(&disk, IdForm::Sha256);
+    let digits = sha_256(ALICE);
+    let sessions = [(ALICE, b"{}".to_vec()), (&digits[..], text(5)), (&[b'i'; 255], text(100))];
+    for (id, value) in &sessions {
+        container.save(id, value).unwrap();
+    }
+    container.sync().unwrap();
+    drop(container);
+    let expected =
+        sessions.map(|(id, value)| Expected { id: id.to_vec(), value, deadline_ms: None });
+    Golden {
+        name: "v0-hashed.room",
+        ids: IdForm::Sha256,
+        bytes: disk.bytes(),
+        sessions: expected.to_vec(),
+        absent: vec![b"bob"],
+    }
+}
+
+fn container_on(disk: &SimulatedDisk, ids: IdForm) -> ByteContainer {
     let storage = Box::new(disk.open(disk.spawn()));
-    ByteContainer::create_on(storage, options()).unwrap()
+    ByteContainer::create_on(storage, options().ids(ids)).unwrap()
 }
 
 /// Only the syncs that are asked for.

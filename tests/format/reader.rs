@@ -4,6 +4,8 @@
 //! It reads a file that nobody writes to, and panics at what FORMAT.md calls
 //! damage. Numbers in comments are chapters there.
 
+use super::sha256::sha_256;
+
 const LINE: usize = 64;
 const BLOCK: usize = 65536;
 const ENTRIES: u64 = 1016;
@@ -17,6 +19,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) key: [u8; 16],
     pub(crate) uuid: [u8; 16],
     pub(crate) seal: u32,
+    /// Whether ids are kept as their SHA-256.
+    hashed: bool,
     /// Sizes of the classes in lines.
     classes: Vec<u16>,
 }
@@ -24,6 +28,7 @@ pub(crate) struct Reader<'a> {
 /// What a session's entry led to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Session {
+    /// As it is kept.
     pub(crate) id: Vec<u8>,
     pub(crate) value: Vec<u8>,
     pub(crate) deadline: u64,
@@ -67,7 +72,7 @@ impl<'a> Reader<'a> {
             && u32_at(header, 96) == 1016
             && u32_at(header, 100) == 4_194_304
             && number(&header[104..106]) == 255
-            && header[106] == 0
+            && header[106] <= 1
             && header[64..80] == sip_hash_128(&key, b"");
         let count = usize::from(header[107]);
         let sizes = header[108..218].chunks_exact(2).take(count);
@@ -76,13 +81,19 @@ impl<'a> Reader<'a> {
             key,
             uuid,
             seal: crc(0, &uuid),
+            hashed: header[106] == 1,
             classes: sizes.map(|size| number(size) as u16).collect(),
         })
     }
 
+    /// 5.2 step 1: what is kept of an id.
+    pub(crate) fn kept(&self, id: &[u8]) -> Vec<u8> {
+        if self.hashed { sha_256(id) } else { id.to_vec() }
+    }
+
     /// 5.2, steps 1 to 5
     pub(crate) fn path(&self, id: &[u8]) -> Path {
-        let tag = sip_hash_128(&self.key, id);
+        let tag = sip_hash_128(&self.key, &self.kept(id));
         let segments = self.segments();
         let segment = segment_of(&tag, segments);
         let (table_entry, block) = self.table_entry(segment);
@@ -103,7 +114,8 @@ impl<'a> Reader<'a> {
     /// 5.2; `now` in milliseconds since 1970.
     pub(crate) fn find(&self, id: &[u8], now: u64) -> Option<Session> {
         let path = self.path(id);
-        let session = self.session(path.entry?, &|found| found == id)?;
+        let kept = self.kept(id);
+        let session = self.session(path.entry?, &|found| found == kept)?;
         (session.deadline == 0 || session.deadline > now).then_some(session)
     }
 

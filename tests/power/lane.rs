@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::process::Child;
 use std::time::Duration;
 
-use cloakroom::{ByteContainer, Durability, ErrorKind, NotAContainer, Options};
+use cloakroom::{ByteContainer, Durability, ErrorKind, IdForm, NotAContainer, Options};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::child;
@@ -407,7 +407,7 @@ struct Found {
 }
 
 fn never() -> Options {
-    Options::new().durability(Durability::Never)
+    Options::new().ids(IdForm::Plain).durability(Durability::Never)
 }
 
 fn pid(child: &Child) -> Pid {

@@ -5,6 +5,7 @@
 //! printed, and every container is checked for damage when its test is over.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod ids;
 mod output;
 mod refusals;
 mod sessions;
@@ -102,7 +103,7 @@ impl Fixture {
 
     fn new() -> Fixture {
         let fixture = Fixture::empty();
-        fixture.run(&["create", "FILE"]).done();
+        fixture.run(&["create", "FILE", "--ids", "plain"]).done();
         fixture
     }
 

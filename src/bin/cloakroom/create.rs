@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cloakroom::{Container, Options};
+use cloakroom::{Container, IdForm, Options};
 
 use crate::output::{Object, Output};
 use crate::{DONE, Done, info};
@@ -13,14 +13,32 @@ use crate::{DONE, Done, info};
 pub(crate) struct Args {
     /// The file; others cannot read a new one unless you let them (mode 0600)
     file: PathBuf,
+    /// How to keep ids: with sha256 nobody who reads the file, a dump or a backup can log in
+    #[arg(long, value_enum, value_name = "FORM", default_value = "sha256")]
+    ids: Form,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Form {
+    /// As their SHA-256
+    Sha256,
+    /// As they are
+    Plain,
 }
 
 const HELP: &str = "\
 Example: cloakroom create /var/lib/site/sessions
-With --json: {\"uuid\": TEXT, \"version\": NUMBER of the format, \"created_ms\": NUMBER}";
+Whatever the form, commands take an ID as the visitor has it. What ls, dump and sweep print is as
+it is kept; get, put and rm take that with --kept.
+With --json: {\"uuid\": TEXT, \"version\": NUMBER of the format, \"created_ms\": NUMBER,
+\"ids\": \"sha256\" or \"plain\"}";
 
 pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
-    let container = Container::create(&args.file, Options::new())?;
+    let ids = match args.ids {
+        Form::Sha256 => IdForm::Sha256,
+        Form::Plain => IdForm::Plain,
+    };
+    let container = Container::create(&args.file, Options::new().ids(ids))?;
     container.sync()?;
     if out.is_json() {
         let info = container.info()?;
@@ -28,7 +46,8 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
             Object::new()
                 .text("uuid", &info::uuid(&info))
                 .number("version", info.version.into())
-                .number("created_ms", info.created_ms),
+                .number("created_ms", info.created_ms)
+                .text("ids", info::ids(&info)),
         )?;
     }
     Ok(DONE)

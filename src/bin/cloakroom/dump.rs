@@ -23,16 +23,18 @@ const HELP: &str = "\
 Examples: cloakroom dump FILE > backup.ndjson
           set -o pipefail; cloakroom dump OLD | cloakroom restore NEW
 Without pipefail the shell says nothing of a dump that failed half way.
-Each line, with or without --json: {\"id\": TEXT, \"version\": TEXT, \"created_ms\": NUMBER,
-\"saved_ms\": NUMBER, \"deadline_ms\": NUMBER or null, \"value\": JSON}; \"id_hex\" instead of
-\"id\" if it is not UTF-8, \"value_hex\" instead of \"value\" if that is not JSON.
+Each line, with or without --json: {\"id_sha256\": TEXT, \"version\": TEXT, \"created_ms\": NUMBER,
+\"saved_ms\": NUMBER, \"deadline_ms\": NUMBER or null, \"value\": JSON}; \"id\" instead if the
+container keeps ids as they are, or \"id_hex\" if that is not UTF-8; \"value_hex\" instead of
+\"value\" if that is not JSON.
 Sessions that others save meanwhile may or may not be in it. Exit code 1 if some sessions are
 damaged; the others are printed.";
 
 pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
     let container = ByteContainer::open_read_only(&args.file, Options::new())?;
+    let form = container.id_form();
     each(&container, out, |out, id, session| {
-        out.object(Object::of_session(id, session).value(&session.value))
+        out.object(Object::of_session(id, form, session).value(&session.value))
     })
 }
 

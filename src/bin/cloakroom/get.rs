@@ -3,10 +3,10 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use cloakroom::{ByteContainer, Options};
+use cloakroom::ByteContainer;
 
 use crate::escape::{json_of, visible_id};
-use crate::id::IdForm;
+use crate::id::IdArguments;
 use crate::output::{Object, Output};
 use crate::{DONE, Done, Failure, LACKING};
 
@@ -19,26 +19,29 @@ pub(crate) struct Args {
     /// The session's id
     id: OsString,
     #[command(flatten)]
-    form: IdForm,
+    ids: IdArguments,
 }
 
 const HELP: &str = "\
-Example: cloakroom get FILE ticket | jq .visits
+Examples: cloakroom get FILE ticket | jq .visits
+          cloakroom get FILE --kept ID-AS-LS-SHOWS-IT
 Exit code 1 if there is no such session, or its deadline has passed.
 Control characters in strings are printed as \\u escapes.
 With --json: {\"id\": TEXT, \"version\": TEXT, \"created_ms\": NUMBER, \"saved_ms\": NUMBER,
 \"deadline_ms\": NUMBER or null, \"value\": JSON}; \"id_hex\" instead of \"id\" if it is not UTF-8,
-\"value_hex\" instead of \"value\" if that is not JSON";
+\"id_sha256\" with --kept; \"value_hex\" instead of \"value\" if that is not JSON";
 
 pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
-    let id = args.form.parse(&args.id)?;
-    let container = ByteContainer::open_read_only(&args.file, Options::new())?;
+    let id = args.ids.parse(&args.id)?;
+    let container = ByteContainer::open_read_only(&args.file, args.ids.options())?;
     let Some(session) = container.load(&id)? else {
         out.complain(&format!("not found: {}", visible_id(&id)));
         return Ok(LACKING);
     };
     if out.is_json() {
-        out.object(Object::of_session(&id, &session).value(&session.value))?;
+        out.object(
+            Object::of_session(&id, args.ids.form(&container), &session).value(&session.value),
+        )?;
     } else if let Some(value) = json_of(&session.value) {
         out.json(value)?;
     } else {

@@ -1,4 +1,5 @@
-//! Ids as arguments: text as it is, or any bytes as hexadecimal digits.
+//! Ids as arguments: text as it is, or any bytes as hexadecimal digits; and in the
+//! form that `ls` shows, where the container keeps them as SHA-256.
 //!
 //! They are checked before a container is opened, so that a wrong one among
 //! several stops the command before it did anything.
@@ -6,20 +7,33 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use cloakroom::{ByteContainer, ErrorKind};
+use cloakroom::{ByteContainer, ErrorKind, IdForm, Options};
 
 use crate::Failure;
 use crate::escape::unhex;
 
 /// How the ids are given.
 #[derive(Clone, Copy, Debug, clap::Args)]
-pub(crate) struct IdForm {
+pub(crate) struct IdArguments {
     /// Take the ID as hexadecimal digits, two for each byte
     #[arg(long)]
     hex: bool,
+    /// Take the ID as the container keeps it and `ls` shows it, not as visitors have it
+    #[arg(long)]
+    kept: bool,
 }
 
-impl IdForm {
+impl IdArguments {
+    /// The options of a handle that takes such ids.
+    pub(crate) fn options(self) -> Options {
+        if self.kept { Options::new().kept_ids() } else { Options::new() }
+    }
+
+    /// The form of the ids that are given.
+    pub(crate) fn form(self, container: &ByteContainer) -> IdForm {
+        if self.kept { container.id_form() } else { IdForm::Plain }
+    }
+
     /// The id that an argument stands for.
     pub(crate) fn parse(self, argument: &OsStr) -> Result<Vec<u8>, Failure> {
         let bytes = argument.as_bytes();

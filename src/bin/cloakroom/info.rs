@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cloakroom::{Container, Info, Options};
+use cloakroom::{Container, IdForm, Info, Options};
 
 use crate::escape::hex;
 use crate::output::{Object, Output};
@@ -20,7 +20,8 @@ pub(crate) struct Args {
 const HELP: &str = "\
 Example: cloakroom info FILE
 With --json: {\"uuid\": TEXT, \"version\": NUMBER of the format, \"created_ms\": NUMBER,
-\"length\": NUMBER of bytes, \"blocks\": NUMBER, \"segments\": NUMBER, \"splitting\": true or false,
+\"ids\": \"sha256\" or \"plain\", \"length\": NUMBER of bytes, \"blocks\": NUMBER,
+\"segments\": NUMBER, \"splitting\": true or false,
 \"sessions\": NUMBER, \"write_epoch\": NUMBER, \"synced_epoch\": NUMBER, \"synced_at_ms\": NUMBER,
 \"suspect_sync\": true or false, \"rebuilding\": true or false, \"lock_holder\": NUMBER or null,
 \"compatible_features\": NUMBER, \"read_only_features\": NUMBER}";
@@ -37,6 +38,14 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
     Ok(DONE)
 }
 
+/// How the container keeps ids.
+pub(crate) fn ids(info: &Info) -> &'static str {
+    match info.ids {
+        IdForm::Plain => "plain",
+        IdForm::Sha256 => "sha256",
+    }
+}
+
 /// The container's uuid in its usual form.
 pub(crate) fn uuid(info: &Info) -> String {
     let digits = hex(&info.uuid);
@@ -50,6 +59,7 @@ fn object(info: &Info) -> Object {
         .text("uuid", &uuid(info))
         .number("version", info.version.into())
         .number("created_ms", info.created_ms)
+        .text("ids", ids(info))
         .number("length", info.length)
         .number("blocks", info.blocks)
         .number("segments", info.segments.into())
@@ -71,6 +81,7 @@ fn rows(info: &Info) -> Vec<(&'static str, String)> {
         ("format", format!("version {}", info.version)),
         ("uuid", uuid(info)),
         ("made", time(info.created_ms)),
+        ("ids", ids(info).to_string()),
         ("sessions", info.sessions.to_string()),
         ("size", format!("{} in {}", size(info.length), count(info.blocks, "block"))),
         ("index", count(info.segments.into(), "segment")),

@@ -23,16 +23,18 @@ pub(crate) struct Args {
 const HELP: &str = "\
 Example: cloakroom ls FILE
 Sizes are those of the values. Exit code 1 if some sessions are damaged; the others are listed.
-With --json, a line for each: {\"id\": TEXT, \"version\": TEXT, \"created_ms\": NUMBER,
+IDs are shown as they are kept.
+With --json, a line for each: {\"id_sha256\": TEXT, \"version\": TEXT, \"created_ms\": NUMBER,
 \"saved_ms\": NUMBER, \"deadline_ms\": NUMBER or null, \"size\": NUMBER of bytes},
-with \"id_hex\" for an id that is not UTF-8";
+with \"id\" for an id that is kept as it is, or \"id_hex\" if that is not UTF-8";
 
 pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
     let container = ByteContainer::open_read_only(&args.file, Options::new())?;
     if out.is_json() {
+        let form = container.id_form();
         return dump::each(&container, out, |out, id, session| {
             let size = session.value.len() as u64;
-            out.object(Object::of_session(id, session).number("size", size))
+            out.object(Object::of_session(id, form, session).number("size", size))
         });
     }
     let now_ms = now_ms();

@@ -8,7 +8,7 @@
 
 use std::io::{self, BufWriter, ErrorKind, Stdout, Write};
 
-use cloakroom::Session;
+use cloakroom::{IdForm, Session};
 
 use crate::Failure;
 use crate::escape::{compact, hex, json_of, visible, visible_json};
@@ -118,22 +118,24 @@ impl Object {
         Object { text: String::from("{") }
     }
 
-    /// The fields that everything about a session starts with: `id` (or
-    /// `id_hex`), `version`, `created_ms`, `saved_ms`, `deadline_ms`.
-    pub(crate) fn of_session<T>(id: &[u8], session: &Session<T>) -> Object {
+    /// The fields that everything about a session starts with: its id, `version`,
+    /// `created_ms`, `saved_ms`, `deadline_ms`.
+    pub(crate) fn of_session<T>(id: &[u8], form: IdForm, session: &Session<T>) -> Object {
         Object::new()
-            .id(id)
+            .id(id, form)
             .text("version", &session.version.to_string())
             .number("created_ms", session.times.created_ms)
             .number("saved_ms", session.times.saved_ms)
             .optional("deadline_ms", session.times.deadline_ms)
     }
 
-    /// `id`, or `id_hex` for bytes that are not UTF-8.
-    pub(crate) fn id(self, id: &[u8]) -> Object {
-        match std::str::from_utf8(id) {
-            Ok(text) => self.text("id", text),
-            Err(_) => self.text("id_hex", &hex(id)),
+    /// `id_sha256` for what is kept of an id, `id` for the id itself, or `id_hex` where
+    /// its bytes are not UTF-8.
+    pub(crate) fn id(self, id: &[u8], form: IdForm) -> Object {
+        match (form, std::str::from_utf8(id)) {
+            (IdForm::Plain, Ok(text)) => self.text("id", text),
+            (IdForm::Sha256, Ok(digits)) => self.text("id_sha256", digits),
+            (_, Err(_)) => self.text("id_hex", &hex(id)),
         }
     }
 
@@ -222,8 +224,11 @@ mod tests {
 
     #[test]
     fn ids_and_values_that_are_no_text_are_printed_as_hexadecimal() {
-        assert_eq!(Object::new().id(b"a").value(b"[1, 2]").finish(), r#"{"id":"a","value":[1,2]}"#);
-        let bytes = Object::new().id(b"\xff").value(b"[1,").finish();
+        let text = Object::new().id(b"a", IdForm::Plain).value(b"[1, 2]").finish();
+        assert_eq!(text, r#"{"id":"a","value":[1,2]}"#);
+        let kept = Object::new().id(b"00", IdForm::Sha256).finish();
+        assert_eq!(kept, r#"{"id_sha256":"00"}"#);
+        let bytes = Object::new().id(b"\xff", IdForm::Plain).value(b"[1,").finish();
         assert_eq!(bytes, r#"{"id_hex":"ff","value_hex":"5b312c"}"#);
     }
 }

@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
-use cloakroom::{Container, Durability, Options, SweepPolicy};
+use cloakroom::{Container, Durability, SweepPolicy};
 
-use crate::id::IdForm;
+use crate::id::IdArguments;
 use crate::output::{Object, Output};
 use crate::{DONE, Done, Failure};
 
@@ -22,7 +22,7 @@ pub(crate) struct Args {
     #[arg(value_name = "JSON", allow_negative_numbers = true)]
     value: Option<String>,
     #[command(flatten)]
-    form: IdForm,
+    ids: IdArguments,
 }
 
 const HELP: &str = "\
@@ -34,18 +34,19 @@ With --json: {\"id\": TEXT, \"version\": TEXT}, or \"id_hex\" for an id that is 
 const INPUT_MAX: u64 = 16 << 20;
 
 pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
-    let id = args.form.parse(&args.id)?;
+    let id = args.ids.parse(&args.id)?;
     let value = match args.value.as_deref() {
         Some(value) if value != "-" => value.to_owned(),
         _ => from_stdin()?,
     };
-    let options = Options::new().durability(Durability::Durable).sweep(SweepPolicy::OnRequest);
-    let container = Container::open(&args.file, options)?;
+    let options = args.ids.options().durability(Durability::Durable);
+    let container = Container::open(&args.file, options.sweep(SweepPolicy::OnRequest))?;
     // Blanks around a JSON text mean nothing; `echo` adds one.
     let value = value.trim_matches([' ', '\t', '\r', '\n']);
     let version = container.text().save(&id, value)?;
     if out.is_json() {
-        out.object(Object::new().id(&id).text("version", &version.to_string()))?;
+        let form = args.ids.form(container.bytes());
+        out.object(Object::new().id(&id, form).text("version", &version.to_string()))?;
     }
     Ok(DONE)
 }

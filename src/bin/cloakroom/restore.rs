@@ -8,7 +8,7 @@
 use std::io::{self, BufRead, Read};
 use std::path::PathBuf;
 
-use cloakroom::{ByteContainer, ErrorKind, Options, SweepPolicy, Times};
+use cloakroom::{ByteContainer, ErrorKind, IdForm, Options, SweepPolicy, Times};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -28,6 +28,8 @@ pub(crate) struct Args {
 
 const HELP: &str = "\
 Example: cloakroom create NEW && cloakroom restore NEW < backup.ndjson
+IDs that are not SHA-256 yet become so in a container that keeps them as that; a dump with SHA-256
+cannot go into one that does not.
 Sessions that the container has already are replaced. Times are those of the dump, versions new.
 A wrong line stops it, and so does damage of the container (exit code 1); the sessions of the
 lines before are restored then.
@@ -40,7 +42,8 @@ const LINE_MAX: usize = 25 << 20;
 const TIME_MS_END: u64 = 1 << 48;
 
 pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
-    let options = Options::new().sweep(SweepPolicy::OnRequest);
+    // A dump has ids as they are kept.
+    let options = Options::new().kept_ids().sweep(SweepPolicy::OnRequest);
     let container = ByteContainer::open(&args.file, options)?;
     let mut restored = 0;
     let result = restore(&container, &mut io::stdin().lock(), &mut restored);
@@ -72,7 +75,8 @@ pub(crate) fn restore(
         let Some(line) = Line::parse(&bytes).map_err(|why| wrong(&why))? else {
             continue;
         };
-        container.restore(&line.id, &line.value, line.times).map_err(|error| {
+        let id = line.id.kept_in(container).map_err(|why| wrong(&why))?;
+        container.restore(id, &line.value, line.times).map_err(|error| {
             match error.kind() {
                 ErrorKind::InvalidId { .. } | ErrorKind::TooLarge { .. } => {
                     wrong(&error.to_string())
@@ -86,10 +90,31 @@ pub(crate) fn restore(
     Ok(())
 }
 
+/// An id of a dump.
+#[derive(Debug, PartialEq, Eq)]
+enum DumpedId {
+    /// From a container that keeps ids as they are.
+    Plain(Vec<u8>),
+    Sha256(String),
+}
+
+impl DumpedId {
+    /// What the container keeps of it.
+    fn kept_in(self, container: &ByteContainer) -> Result<Vec<u8>, String> {
+        match (self, container.id_form()) {
+            (DumpedId::Plain(id), _) => container.kept_id(id).map_err(|error| error.to_string()),
+            (DumpedId::Sha256(digits), IdForm::Sha256) => Ok(digits.into_bytes()),
+            (DumpedId::Sha256(_), IdForm::Plain) => {
+                Err("an id as SHA-256, for a container that keeps ids as they are".into())
+            }
+        }
+    }
+}
+
 /// One line of a dump.
 #[derive(Debug, PartialEq, Eq)]
 struct Line {
-    id: Vec<u8>,
+    id: DumpedId,
     times: Times,
     value: Vec<u8>,
 }
@@ -108,9 +133,12 @@ impl Line {
             format!("not a JSON object on one line (column {})", error.column())
         })?;
         let line = Line {
-            id: match fields.take::<String>("id", "text")? {
-                Some(id) => id.into_bytes(),
-                None => fields.bytes("id_hex")?.ok_or("neither `id` nor `id_hex`")?,
+            id: match fields.take::<String>("id_sha256", "text")? {
+                Some(digits) => DumpedId::Sha256(digits),
+                None => DumpedId::Plain(match fields.take::<String>("id", "text")? {
+                    Some(id) => id.into_bytes(),
+                    None => fields.bytes("id_hex")?.ok_or("no `id`, `id_sha256` or `id_hex`")?,
+                }),
             },
             times: Times {
                 created_ms: fields.take("created_ms", "a number")?.ok_or("no `created_ms`")?,
@@ -198,12 +226,15 @@ mod tests {
     #[test]
     fn a_line_of_a_dump_is_understood() {
         let times = Times { created_ms: 1, saved_ms: 2, deadline_ms: Some(3) };
-        let line = Line { id: b"a".into(), times, value: b"[\"\x7f\"]".into() };
+        let line = Line { id: DumpedId::Plain(b"a".into()), times, value: b"[\"\x7f\"]".into() };
         let text = r#"{"id":"a","version":"0","created_ms":1,"saved_ms":2,"deadline_ms":3,"#;
         assert_eq!(parse(&format!("{text}\"value\":[\"\\u007f\"]}}\n")), Ok(Some(line)));
         let text = r#"{"id_hex":"ff","created_ms":1,"saved_ms":2,"value_hex":"00"}"#;
         let line = parse(text).map(|line| line.map(|line| (line.id, line.value)));
-        assert_eq!(line, Ok(Some((vec![255], vec![0]))));
+        assert_eq!(line, Ok(Some((DumpedId::Plain(vec![255]), vec![0]))));
+        let text = r#"{"id_sha256":"ff","created_ms":1,"saved_ms":2,"value":1}"#;
+        let id = parse(text).map(|line| line.map(|line| line.id));
+        assert_eq!(id, Ok(Some(DumpedId::Sha256("ff".into()))));
         assert_eq!(parse(" \r\n"), Ok(None));
     }
 
@@ -213,7 +244,7 @@ mod tests {
             ("[]", "not a JSON object on one line (column 0)"),
             ("{", "not a JSON object on one line (column 1)"),
             ("{} {}", "not a JSON object on one line (column 4)"),
-            ("{}", "neither `id` nor `id_hex`"),
+            ("{}", "no `id`, `id_sha256` or `id_hex`"),
             (r#"{"id":7}"#, "`id` is not text"),
             (r#"{"id_hex":"7"}"#, "`id_hex` is not hexadecimal"),
             (r#"{"id":"a","saved_ms":1}"#, "no `created_ms`"),

@@ -3,10 +3,10 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use cloakroom::{ByteContainer, ErrorKind, Options, SweepPolicy};
+use cloakroom::{ByteContainer, ErrorKind, IdForm, SweepPolicy};
 
 use crate::escape::visible_id;
-use crate::id::IdForm;
+use crate::id::IdArguments;
 use crate::output::{Object, Output};
 use crate::{DONE, Done, LACKING};
 
@@ -18,21 +18,22 @@ pub(crate) struct Args {
     file: PathBuf,
     /// The sessions' ids
     #[arg(value_name = "ID", required = true)]
-    ids: Vec<OsString>,
+    id: Vec<OsString>,
     #[command(flatten)]
-    form: IdForm,
+    ids: IdArguments,
 }
 
 const HELP: &str = "\
-Example: cloakroom rm FILE ticket another
+Examples: cloakroom rm FILE ticket another
+          cloakroom rm FILE --kept ID-AS-LS-SHOWS-IT
 Exit code 1 if there was no session of one of the ids, or damage; the others are removed.
 With --json: {\"removed\": NUMBER, \"ids\": [{\"id\": TEXT, \"removed\": true or false}, ...]},
 with \"id_hex\" for an id that is not UTF-8, and \"error\": TEXT for a removal that met damage.
 Whatever else fails stops it; then \"ids\" are those before.";
 
 pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
-    let ids = args.form.parse_all(&args.ids)?;
-    let options = Options::new().sweep(SweepPolicy::OnRequest);
+    let ids = args.ids.parse_all(&args.id)?;
+    let options = args.ids.options().sweep(SweepPolicy::OnRequest);
     let container = ByteContainer::open(&args.file, options)?;
     let (mut tried, mut stopped) = (Vec::with_capacity(ids.len()), None);
     for id in &ids {
@@ -49,7 +50,8 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
     let synced = container.sync();
     let count = tried.iter().filter(|removed| matches!(removed, Ok(true))).count();
     if out.is_json() {
-        let results = ids.iter().zip(&tried).map(|(id, removed)| object(id, removed));
+        let form = args.ids.form(&container);
+        let results = ids.iter().zip(&tried).map(|(id, removed)| object(id, form, removed));
         out.object(Object::new().number("removed", count as u64).array("ids", results))?;
     }
     for (id, removed) in ids.iter().zip(&tried) {
@@ -63,9 +65,10 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
     Ok(if count == ids.len() { DONE } else { LACKING })
 }
 
-fn object(id: &[u8], removed: &cloakroom::Result<bool>) -> Object {
+fn object(id: &[u8], form: IdForm, removed: &cloakroom::Result<bool>) -> Object {
+    let object = Object::new().id(id, form);
     match removed {
-        Ok(removed) => Object::new().id(id).flag("removed", *removed),
-        Err(error) => Object::new().id(id).flag("removed", false).text("error", &error.to_string()),
+        Ok(removed) => object.flag("removed", *removed),
+        Err(error) => object.flag("removed", false).text("error", &error.to_string()),
     }
 }

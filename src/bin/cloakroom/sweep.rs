@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use cloakroom::{Archive, ByteContainer, Options, Session, SweepEnd, SweepPolicy};
+use cloakroom::{Archive, ByteContainer, IdForm, Options, Session, SweepEnd, SweepPolicy};
 
 use crate::escape::visible_json;
 use crate::output::{Object, Output, message};
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
     let swept = match &args.archive {
         None => container.sweep(limit)?,
         Some(path) => {
-            let mut archive = Lines::open(path, &args.file)?;
+            let mut archive = Lines::open(path, &args.file, container.id_form())?;
             let swept = container.sweep_into(limit, &mut archive)?;
             if let Some(error) = archive.failed {
                 return Err(Failure::Stream("write to the archive", error));
@@ -94,10 +94,12 @@ struct Lines {
     /// Its length up to where it is on the disk, in whole lines.
     settled: u64,
     failed: Option<io::Error>,
+    /// How the container keeps ids.
+    ids: IdForm,
 }
 
 impl Lines {
-    fn open(path: &Path, container: &Path) -> Result<Lines, Failure> {
+    fn open(path: &Path, container: &Path, ids: IdForm) -> Result<Lines, Failure> {
         let failed = |error| Failure::Stream("open the archive", error);
         let options = OpenOptions::new().read(true).append(true).create(true).mode(0o600).clone();
         let file = options.open(path).map_err(failed)?;
@@ -106,7 +108,7 @@ impl Lines {
         if (ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino()) {
             return Err(Failure::Input("the archive is the container itself".into()));
         }
-        let mut lines = Lines { file, settled: ours.len(), failed: None };
+        let mut lines = Lines { file, settled: ours.len(), failed: None, ids };
         lines.begin(path).map_err(failed)?;
         Ok(lines)
     }
@@ -142,7 +144,7 @@ impl Lines {
 
 impl Archive for Lines {
     fn keep(&mut self, id: &[u8], session: Session<&[u8]>) -> ControlFlow<()> {
-        let object = Object::of_session(id, &session).value(session.value);
+        let object = Object::of_session(id, self.ids, &session).value(session.value);
         let mut line = visible_json(&object.finish()).into_owned();
         line.push('\n');
         let done = self.file.write_all(line.as_bytes());

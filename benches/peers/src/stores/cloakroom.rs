@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use cloakroom::{ByteContainer, Change, Durability, Options};
+use cloakroom::{ByteContainer, Change, Durability, IdForm, Options};
 
 use crate::stage::Outcome;
 use crate::store::{Mode, Peer, Place, Processes, Store};
@@ -26,7 +26,8 @@ fn open(place: &Place, mode: Mode) -> Outcome<Box<dyn Store>> {
         Mode::Fast => Durability::Interval(Duration::from_secs(1)),
         Mode::Durable => Durability::Durable,
     };
-    let options = Options::new().durability(durability);
+    // As the peers keep them.
+    let options = Options::new().ids(IdForm::Plain).durability(durability);
     let container = if path.exists() {
         ByteContainer::open(&path, options)?
     } else {

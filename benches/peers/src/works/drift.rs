@@ -2,7 +2,7 @@
 //! then large, then small again, as a site does that learns to keep more and to keep
 //! less. What the file takes on the disk for each byte that lives.
 
-use cloakroom::{ByteContainer, Durability, Options};
+use cloakroom::{ByteContainer, Durability, IdForm, Options};
 
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
@@ -20,7 +20,8 @@ pub(crate) fn measure(stage: &Stage, _: &[&'static Peer], report: &mut Report) -
     let sessions = stage.size(20_000, 100);
     let overwrites = stage.size(10_000_000, 4_000);
     let path = stage.path("drift");
-    let options = Options::new().durability(Durability::Interval(Duration::from_secs(1)));
+    let durability = Durability::Interval(Duration::from_secs(1));
+    let options = Options::new().ids(IdForm::Plain).durability(durability);
     let container = ByteContainer::create(&path, options)?;
     let mut random = Random::new(31);
     let mut lens = vec![0_u64; sessions as usize];

@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use cloakroom::{ByteContainer, Change, Durability, Options};
+use cloakroom::{ByteContainer, Change, Durability, IdForm, Options};
 
 use crate::data::{self, Random};
 use crate::floor::Floor;
@@ -34,7 +34,8 @@ pub(crate) fn measure(stage: &Stage, peers: &[&'static Peer], report: &mut Repor
     let mut notes = Vec::new();
 
     let path = stage.path("grown");
-    let container = ByteContainer::create(&path, Options::new().durability(Durability::Never))?;
+    let options = Options::new().ids(IdForm::Plain).durability(Durability::Never);
+    let container = ByteContainer::create(&path, options)?;
     let mut filled = 0;
     for (column, sessions) in &sizes {
         let times = fill(&container, filled..*sessions)?;

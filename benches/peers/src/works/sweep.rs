@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use cloakroom::{ByteContainer, Durability, Options, SweepPolicy};
+use cloakroom::{ByteContainer, Durability, IdForm, Options, SweepPolicy};
 use rusqlite::Connection;
 
 use crate::data;
@@ -34,7 +34,8 @@ pub(crate) fn measure(stage: &Stage, peers: &[&'static Peer], report: &mut Repor
     let sqlite = peers.iter().any(|peer| peer.name == "sqlite");
     for (column, sessions) in &sizes {
         let path = stage.path("swept");
-        let options = Options::new().durability(Durability::Never).sweep(SweepPolicy::OnRequest);
+        let options = Options::new().ids(IdForm::Plain).durability(Durability::Never);
+        let options = options.sweep(SweepPolicy::OnRequest);
         let container = ByteContainer::create(&path, options)?;
         for session in 0..*sessions {
             put(&container, session, LATER_MS)?;
