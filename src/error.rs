@@ -221,6 +221,10 @@ impl Error {
         }
     }
 
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self.kind, ErrorKind::Damaged(_))
+    }
+
     pub(crate) fn damaged(offset: u64, kind: DamageKind) -> Self {
         ErrorKind::Damaged(Damage { offset, kind }).into()
     }

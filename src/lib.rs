@@ -44,8 +44,9 @@ pub mod format;
 #[cfg(feature = "sabotage")]
 pub use container::rules;
 pub use container::{
-    Archive, ByteContainer, Change, Durability, Finding, Info, MapPolicy, Options, Outcome, Report,
-    Session, Sessions, SweepEnd, SweepPolicy, Swept, Times, Updated, Version,
+    Archive, ByteContainer, Change, Durability, Finding, Info, MapPolicy, Options, Outcome,
+    Properties, Report, Session, Sessions, SweepEnd, SweepPolicy, Swept, Timeouts, Times, Updated,
+    Version,
 };
 pub use error::{
     Awaited, Damage, DamageKind, Error, ErrorKind, Newer, NotAContainer, ReadOnly, Result,

@@ -21,6 +21,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Once;
+use std::time::Duration;
 
 use cloakroom::format::layout;
 use cloakroom::storage::simulated::SimulatedDisk;
@@ -114,7 +115,7 @@ fn rows_of(text: &str) -> Vec<Row> {
 
 fn expected_of(session: Session) -> Expected {
     let deadline_ms = (session.deadline != 0).then_some(session.deadline);
-    Expected { id: session.id, value: session.value, deadline_ms }
+    Expected { id: session.id, value: session.value, deadline_ms, timeouts: session.timeouts }
 }
 
 #[test]
@@ -154,6 +155,10 @@ fn the_program_reads_the_golden_files() {
             let session = container.load(&wanted.id).unwrap().unwrap();
             assert_eq!(session.value, wanted.value, "{}", golden.name);
             assert_eq!(session.times.deadline_ms, wanted.deadline_ms, "{}", golden.name);
+            let ms = |timeout: Option<Duration>| timeout.map_or(0, |t| t.as_millis() as u64);
+            let own = session.properties.own_timeouts();
+            let own = own.map(|own| (ms(own.idle_timeout()), ms(own.absolute_timeout())));
+            assert_eq!(own, wanted.timeouts, "{}", golden.name);
             assert_eq!(
                 (session.times.created_ms, session.times.saved_ms),
                 (MADE_MS, MADE_MS),
@@ -332,7 +337,7 @@ fn the_reader_does_not_fall_back_on_a_life_that_is_over() {
     for id in ["over", "going on"] {
         container.save(id, b"before").unwrap();
     }
-    container.touch("over", Some(1)).unwrap();
+    container.set_deadline("over", Some(1)).unwrap();
     container.sync().unwrap();
     for id in ["over", "going on"] {
         container.save(id, b"after").unwrap();

@@ -109,7 +109,7 @@ fn update(path: &Path, count: u64) -> Outcome<()> {
 fn touch(path: &Path, count: u64) -> Outcome<()> {
     let container = repeatable::open(path, options())?;
     for session in 0..count {
-        sure(container.touch(data::id(session), Some(4_000_000_000_000))?)?;
+        sure(container.set_deadline(data::id(session), Some(4_000_000_000_000))?)?;
     }
     Ok(())
 }

@@ -5,8 +5,10 @@
 
 #![no_main]
 
+use std::time::Duration;
+
 use arbitrary::Arbitrary;
-use cloakroom::Times;
+use cloakroom::{Properties, Timeouts, Times};
 use libfuzzer_sys::fuzz_target;
 
 #[allow(dead_code)] // Each is used in part here.
@@ -30,6 +32,8 @@ struct Item<'a> {
     id: &'a [u8],
     value: Value<'a>,
     times: (u64, u64, Option<u64>),
+    /// Timeouts of its own.
+    own: Option<(Option<u64>, Option<u64>)>,
 }
 
 #[derive(Arbitrary, Debug)]
@@ -41,7 +45,7 @@ enum Value<'a> {
 
 fuzz_target!(|items: Vec<Item<'_>>| {
     let container = tool::container();
-    for Item { id, value, times } in items.iter().take(20) {
+    for Item { id, value, times, own } in items.iter().take(20) {
         let text;
         let value = match value {
             Value::Bytes(bytes) => *bytes,
@@ -52,7 +56,14 @@ fuzz_target!(|items: Vec<Item<'_>>| {
         };
         let (created_ms, saved_ms, deadline_ms) = *times;
         let times = Times { created_ms, saved_ms, deadline_ms };
-        let _ = container.restore(id, value, times);
+        let mut properties = Properties::new();
+        if let Some(own) = own {
+            let ms = |ms: &Option<u64>| ms.map(Duration::from_millis);
+            let timeouts = ms(&own.0).map_or(Timeouts::NONE, |idle| Timeouts::NONE.idle(idle));
+            let timeouts = ms(&own.1).map_or(timeouts, |absolute| timeouts.absolute(absolute));
+            properties = properties.timeouts(timeouts);
+        }
+        let _ = container.restore(id, value, times, &properties);
     }
     tool::again(&container);
 });

@@ -68,7 +68,7 @@ impl Base {
         container.save(id(4), &[4; 100_000]).expect("saved");
         container.save(id(5), b"pending").expect("saved");
         container.remove(id(9)).expect("removed");
-        container.touch(id(7), Some(1 << 40)).expect("touched");
+        container.set_deadline(id(7), Some(1 << 40)).expect("touched");
         let info = container.info().expect("info");
         assert_eq!(info.splitting, grown, "{info:?}");
         // As it was left in the midst of life.

@@ -186,7 +186,7 @@ impl Run {
                     Deadline::Past => Some(1),
                     Deadline::Future => Some(1 << 47),
                 };
-                let touched = container.touch(key((id, 0)), deadline).unwrap();
+                let touched = container.set_deadline(key((id, 0)), deadline).unwrap();
                 assert_eq!(touched, self.model.contains_key(&(id, 0)));
                 if deadline == Some(1) {
                     self.model.remove(&(id, 0));

@@ -103,7 +103,7 @@ fn write(container: &ByteContainer) {
         Some(session) => Change::Save([session.value, b"+"].concat()),
         None => Change::Save(Vec::new()),
     });
-    let _ = container.touch(image::id(7), Some(1));
+    let _ = container.set_deadline(image::id(7), Some(1));
     let _ = container.remove(image::id(3));
     let _ = container.create_session(image::id(3), b"again");
     let _ = container.replace(image::id(2), b"replaced");

@@ -49,7 +49,7 @@ fn a_session_is_saved_changed_touched_and_removed() {
         container.update("one", |session| Change::Save([session.unwrap().value, b"+"].concat()));
     assert!(matches!(updated.unwrap(), Updated::Saved(_)));
     assert_eq!(loaded(&container, "one").unwrap(), b"2+");
-    assert!(container.touch("one", Some(1)).unwrap());
+    assert!(container.set_deadline("one", Some(1)).unwrap());
     assert_eq!(loaded(&container, "one"), None);
     container.save("two", &[2; 3000]).unwrap();
     container.sync().unwrap();

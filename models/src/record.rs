@@ -90,7 +90,7 @@ pub fn act(container: &ByteContainer, act: &Act) {
             container.save(id, &crate::oracle::value(*number, *len)).unwrap();
         }
         Act::Remove(id) => assert!(container.remove(id).unwrap()),
-        Act::Touch(id, deadline_ms) => assert!(container.touch(id, *deadline_ms).unwrap()),
+        Act::Touch(id, deadline_ms) => assert!(container.set_deadline(id, *deadline_ms).unwrap()),
         Act::Sync => container.sync().unwrap(),
     }
 }

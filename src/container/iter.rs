@@ -76,7 +76,7 @@ impl Sessions<'_> {
             if let Some(tag) = self.tags.pop() {
                 let mut value = Vec::new();
                 if let Some(found) = self.file.find_session(tag, Wanted::Tag(tag), &mut value)? {
-                    let session = Session { value, version: found.version(), times: found.times() };
+                    let session = found.session(value);
                     return Ok(Some((found.loaded.id, session)));
                 }
                 continue;

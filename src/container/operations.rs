@@ -6,14 +6,16 @@
 //! asked again. Ids and values are checked before anything is touched.
 
 use super::handle::ByteContainer;
+use super::load::Found;
 use super::records::Wanted;
 use super::save::{Draft, Key, Target};
-use super::session::{Change, Outcome, Session, Times, Updated, Version};
+use super::session::{Change, Outcome, Properties, Session, Times, Updated, Version};
 use super::writer::{Attempt, Writer};
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::{ErrorKind, Result};
 use crate::format::VALUE_LEN_MAX;
+use crate::format::id::KeptId;
 
 /// Sessions.
 impl ByteContainer {
@@ -63,15 +65,17 @@ impl ByteContainer {
         id: impl AsRef<[u8]>,
         value: &mut Vec<u8>,
     ) -> Result<Option<Session<()>>> {
+        let found = self.found(id.as_ref(), value)?;
+        Ok(found.map(|found| found.session(())))
+    }
+
+    pub(super) fn found(&self, id: &[u8], value: &mut Vec<u8>) -> Result<Option<Found>> {
         let file = self.file.current();
-        let found = file
-            .kept(id.as_ref())
-            .and_then(|id| {
-                let key = file.key(id.bytes());
-                file.find_session(key.tag, Wanted::Id(key.id), value)
-            })
-            .map_err(|error| error.at(file.path.as_deref()))?;
-        Ok(found.map(|found| Session { value: (), version: found.version(), times: found.times() }))
+        let find = |id: KeptId<'_>| {
+            let key = file.key(id.bytes());
+            file.find_session(key.tag, Wanted::Id(key.id), value)
+        };
+        file.kept(id).and_then(find).map_err(|error| error.at(file.path.as_deref()))
     }
 
     /// Whether [`ByteContainer::load`] would return a session. Costs the same: the
@@ -93,8 +97,9 @@ impl ByteContainer {
     }
 
     /// Saves a session, whether there is one of this id or not. One that lives
-    /// keeps the time it was created at and its deadline; a new one has no
-    /// deadline.
+    /// keeps the time it was created at and its [`Properties`]. Its deadline follows
+    /// from its [`Timeouts`](crate::Timeouts), or else from those of the handle; without any,
+    /// one that lives keeps its deadline, and a new one has none.
     ///
     /// # Errors
     /// [`InvalidId`](ErrorKind::InvalidId), [`TooLarge`](ErrorKind::TooLarge),
@@ -113,12 +118,40 @@ impl ByteContainer {
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     pub fn save(&self, id: impl AsRef<[u8]>, value: &[u8]) -> Result<Version> {
-        let draft = Draft { value: self.valid_value(value)?, times: None };
+        let draft = Draft::of(self.valid_value(value)?);
         self.change(id.as_ref(), |writer, key, target| writer.save(key, target, draft))
     }
 
-    /// Saves a session as it was elsewhere: with the times of a dump. What there
-    /// is of this id is replaced, its times and its deadline too. A power cut that takes
+    /// Saves a session with these properties in the place of those that it has. Its deadline is
+    /// reckoned anew from their timeouts, or else those of the handle.
+    ///
+    /// # Errors
+    /// As [`ByteContainer::save`].
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, Options, Properties, Timeouts, storage::MemoryStorage};
+    /// # use std::time::Duration;
+    /// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), Options::new())?;
+    /// container.save("id", b"ada")?;
+    /// let short = Properties::new().timeouts(Timeouts::NONE.absolute(Duration::from_secs(60)));
+    /// container.save_with("id", b"ada", &short)?;
+    /// let session = container.load("id")?.expect("it lives");
+    /// assert_eq!(session.times.deadline_ms, Some(session.times.created_ms + 60_000));
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub fn save_with(
+        &self,
+        id: impl AsRef<[u8]>,
+        value: &[u8],
+        properties: &Properties,
+    ) -> Result<Version> {
+        let properties = Some(properties);
+        let draft = Draft { properties, ..Draft::of(self.valid_value(value)?) };
+        self.change(id.as_ref(), |writer, key, target| writer.save(key, target, draft))
+    }
+
+    /// Saves a session as it was elsewhere: with the times and properties of a dump. What
+    /// there is of this id is replaced, its times and its deadline too. A power cut that takes
     /// this version from a session that lived may leave its former value with these
     /// times, as if it had been touched.
     ///
@@ -126,15 +159,22 @@ impl ByteContainer {
     /// As [`ByteContainer::save`].
     ///
     /// ```
-    /// # use cloakroom::{ByteContainer, Options, Times, storage::MemoryStorage};
+    /// # use cloakroom::{ByteContainer, Options, Properties, Times, storage::MemoryStorage};
     /// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), Options::new())?;
     /// let times = Times { created_ms: 1_000, saved_ms: 2_000, deadline_ms: None };
-    /// container.restore("id", b"a coat", times)?;
+    /// container.restore("id", b"a coat", times, &Properties::new())?;
     /// assert_eq!(container.load("id")?.expect("it was saved").times, times);
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
-    pub fn restore(&self, id: impl AsRef<[u8]>, value: &[u8], times: Times) -> Result<Version> {
-        let draft = Draft { value: self.valid_value(value)?, times: Some(times) };
+    pub fn restore(
+        &self,
+        id: impl AsRef<[u8]>,
+        value: &[u8],
+        times: Times,
+        properties: &Properties,
+    ) -> Result<Version> {
+        let value = self.valid_value(value)?;
+        let draft = Draft { value, times: Some(times), properties: Some(properties) };
         self.change(id.as_ref(), |writer, key, target| writer.save(key, target, draft))
     }
 
@@ -152,7 +192,33 @@ impl ByteContainer {
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     pub fn create_session(&self, id: impl AsRef<[u8]>, value: &[u8]) -> Result<Outcome> {
-        self.save_where(id.as_ref(), value, |_, _, target| Ok(target.living.is_none()))
+        let draft = Draft::of(self.valid_value(value)?);
+        self.save_where(id.as_ref(), draft, |_, _, target| Ok(target.living.is_none()))
+    }
+
+    /// Saves a session with these properties if there is none of this id.
+    ///
+    /// # Errors
+    /// As [`ByteContainer::create_session`].
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, Options, Outcome, Properties, Timeouts};
+    /// # use cloakroom::storage::MemoryStorage;
+    /// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), Options::new())?;
+    /// let for_ever = Properties::new().timeouts(Timeouts::NONE);
+    /// let created = container.create_session_with("id", b"a robot", &for_ever)?;
+    /// assert!(matches!(created, Outcome::Saved(_)));
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub fn create_session_with(
+        &self,
+        id: impl AsRef<[u8]>,
+        value: &[u8],
+        properties: &Properties,
+    ) -> Result<Outcome> {
+        let properties = Some(properties);
+        let draft = Draft { properties, ..Draft::of(self.valid_value(value)?) };
+        self.save_where(id.as_ref(), draft, |_, _, target| Ok(target.living.is_none()))
     }
 
     /// Saves a session if there is one of this id: one that was removed stays
@@ -172,7 +238,8 @@ impl ByteContainer {
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     pub fn replace(&self, id: impl AsRef<[u8]>, value: &[u8]) -> Result<Outcome> {
-        self.save_where(id.as_ref(), value, |_, _, target| Ok(target.living.is_some()))
+        let draft = Draft::of(self.valid_value(value)?);
+        self.save_where(id.as_ref(), draft, |_, _, target| Ok(target.living.is_some()))
     }
 
     /// Saves a session if it still is of this version. The present value is read
@@ -193,7 +260,8 @@ impl ByteContainer {
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     pub fn save_if(&self, id: impl AsRef<[u8]>, version: Version, value: &[u8]) -> Result<Outcome> {
-        self.save_where(id.as_ref(), value, |writer, key, target| {
+        let draft = Draft::of(self.valid_value(value)?);
+        self.save_where(id.as_ref(), draft, |writer, key, target| {
             let found = writer.read(key, target, &mut Vec::new())?;
             Ok(found.is_some_and(|found| found.version() == version))
         })
@@ -202,10 +270,9 @@ impl ByteContainer {
     fn save_where(
         &self,
         id: &[u8],
-        value: &[u8],
+        draft: Draft<'_>,
         condition: impl Fn(&Writer<'_>, Key<'_>, &Target) -> Result<bool>,
     ) -> Result<Outcome> {
-        let draft = Draft { value: self.valid_value(value)?, times: None };
         self.change(id, |writer, key, target| {
             if !condition(writer, key, target)? {
                 return Ok(Attempt::Done(Outcome::Conflict));
@@ -253,11 +320,7 @@ impl ByteContainer {
         let mut buffer = Vec::new();
         self.change(id.as_ref(), |writer, key, target| {
             let found = writer.read(key, target, &mut buffer)?;
-            let session = found.map(|found| Session {
-                value: buffer.as_slice(),
-                version: found.version(),
-                times: found.times(),
-            });
+            let session = found.map(|found| found.session(buffer.as_slice()));
             let decided = change(session);
             writer.assert_own_process()?;
             match decided {
@@ -267,7 +330,7 @@ impl ByteContainer {
                     Attempt::Sync => Attempt::Sync,
                 }),
                 Change::Save(value) => {
-                    let draft = Draft { value: self.valid_value(&value)?, times: None };
+                    let draft = Draft::of(self.valid_value(&value)?);
                     Ok(match writer.save(key, target, draft)? {
                         Attempt::Done(version) => Attempt::Done(Updated::Saved(version)),
                         Attempt::Sync => Attempt::Sync,
@@ -299,31 +362,6 @@ impl ByteContainer {
                 Attempt::Sync => Attempt::Sync,
             })
         })
-    }
-
-    /// Moves a session's deadline (milliseconds since 1970; `None` is never; see
-    /// [`Times`] for the range) without writing its value. False if there is no
-    /// such session. Writes one line of 64 bytes.
-    ///
-    /// # Errors
-    /// As [`ByteContainer::save`].
-    ///
-    /// ```
-    /// # use cloakroom::{ByteContainer, Options, storage::MemoryStorage};
-    /// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), Options::new())?;
-    /// let version = container.save("id", b"a coat")?;
-    /// assert!(container.touch("id", Some(4_000_000_000_000))?, "in the year 2096");
-    /// let session = container.load("id")?.expect("it lives");
-    /// assert_eq!(session.times.deadline_ms, Some(4_000_000_000_000));
-    /// assert_eq!(session.version, version);
-    /// # Ok::<(), cloakroom::Error>(())
-    /// ```
-    pub fn touch(&self, id: impl AsRef<[u8]>, deadline_ms: Option<u64>) -> Result<bool> {
-        self.change(
-            id.as_ref(),
-            |writer, _, target| // 0 stands for never in the entry; a deadline of 0 has long passed.
-            writer.touch(target, deadline_ms.map_or(0, |deadline_ms| deadline_ms.max(1))),
-        )
     }
 
     fn valid_value<'a>(&self, value: &'a [u8]) -> Result<&'a [u8]> {

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use super::timeouts::{Now, Timeouts};
+use crate::format::entry::Entry;
 use crate::format::id::IdForm;
 
 /// When a save is on the disk. Removals and moved deadlines are saves in this.
@@ -80,7 +82,7 @@ pub enum MapPolicy {
 /// // Nobody removes what is to be archived first.
 /// let container = ByteContainer::create(&path, Options::new().sweep(SweepPolicy::OnRequest))?;
 /// container.save("id", b"a coat")?;
-/// container.touch("id", Some(1))?; // long ago
+/// container.set_deadline("id", Some(1))?; // long ago
 /// container.save("another", b"a hat")?;
 /// assert_eq!(container.check()?.expired, 1, "it is still there");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -115,6 +117,8 @@ pub struct Options {
     pub(crate) mode: u32,
     pub(crate) ids: Option<IdForm>,
     pub(crate) kept_ids: bool,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) touch_percent: u8,
 }
 
 impl Default for Options {
@@ -147,6 +151,8 @@ impl Options {
             mode: 0o600,
             ids: None,
             kept_ids: false,
+            timeouts: Timeouts::NONE,
+            touch_percent: 80,
         }
     }
 
@@ -244,7 +250,7 @@ impl Options {
     /// let asked = Options::new().sweep(SweepPolicy::OnRequest);
     /// let container = ByteContainer::create_on(Box::new(memory.share()), asked)?;
     /// container.save("id", b"a coat")?;
-    /// container.touch("id", Some(1))?; // long ago
+    /// container.set_deadline("id", Some(1))?; // long ago
     /// container.save("another", b"a hat")?;
     /// assert_eq!(container.len()?, 2);
     /// // A handle as they are usually:
@@ -314,6 +320,54 @@ impl Options {
     pub fn kept_ids(mut self) -> Options {
         self.kept_ids = true;
         self
+    }
+
+    /// The timeouts of sessions that have none of their own. Each save and each touch through
+    /// this handle reckons the deadline from them; what other handles are given makes no
+    /// difference to these, so give all of a site the same. None unless set: then a session
+    /// keeps the deadline that it has.
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, Options, Timeouts, storage::MemoryStorage};
+    /// # use std::time::Duration;
+    /// let half_an_hour = Timeouts::NONE.idle(Duration::from_secs(1800));
+    /// let options = Options::new().timeouts(half_an_hour);
+    /// let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), options)?;
+    /// container.save("id", b"a coat")?;
+    /// let times = container.load("id")?.expect("it lives").times;
+    /// assert_eq!(times.deadline_ms, Some(times.saved_ms + 1_800_000));
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Options {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// How much of its idle time a session may have left, in percent, for a
+    /// [`touch`](crate::ByteContainer::touch) to be written; 80 unless set. With less, fewer
+    /// requests write, and a session may end so much earlier; with 100 each touch is written.
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, Options, Timeouts, storage::MemoryStorage};
+    /// # use std::time::Duration;
+    /// let options = Options::new().timeouts(Timeouts::NONE.idle(Duration::from_secs(1800)));
+    /// let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), options)?;
+    /// container.save("id", b"a coat")?;
+    /// let before = container.load("id")?.expect("it lives").times;
+    /// assert!(container.touch("id")?);
+    /// assert_eq!(container.load("id")?.expect("it lives").times, before, "not for a moment");
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub fn touch_percent(mut self, percent: u8) -> Options {
+        self.touch_percent = percent;
+        self
+    }
+
+    /// The deadline that a touch gives a session with these timeouts, if it is to be written.
+    pub(crate) fn touched(&self, timeouts: Timeouts, entry: &Entry, now: Now) -> Option<u64> {
+        let before = entry.deadline_ms;
+        let next = timeouts.deadline(before, entry.created_ms, now);
+        timeouts.touch_is_due(before, next, self.touch_percent, now).then_some(next)
     }
 
     pub(crate) fn ids_at_creation(&self) -> IdForm {

@@ -11,7 +11,7 @@ use super::rules::{Rule, holds};
 use crate::error::Result;
 use crate::format::class::{Class, Classes};
 use crate::format::record::{
-    HEAD_LEN, PIECE_LEN, PIECES_MAX, Piece, Record, RecordTimes, own_checksum, record_length,
+    HEAD_LEN, Head, PIECE_LEN, PIECES_MAX, Piece, Record, own_checksum, record_length,
 };
 use crate::format::tag::{Tag, Tagger};
 use crate::format::word::{Named, Word};
@@ -102,7 +102,7 @@ impl Records {
             Wanted::Id(_) => Vec::new(),
             Wanted::Tag(_) => record.id.to_vec(),
         };
-        let loaded = Loaded { times: record.times, id };
+        let loaded = Loaded { head: record.head, id };
         if record.inline_value().is_some() {
             let (start, len) = (record.prefix_len, record.value_len);
             value.truncate(start + len);
@@ -207,7 +207,7 @@ fn collect(record: &Record<'_>) -> Vec<Piece> {
 /// What a load found besides the value.
 #[derive(Clone, Debug)]
 pub(crate) struct Loaded {
-    pub(crate) times: RecordTimes,
+    pub(crate) head: Head,
     /// The id, if the load went by tag.
     pub(crate) id: Vec<u8>,
 }

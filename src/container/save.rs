@@ -13,7 +13,8 @@ use super::load::Found;
 use super::open_file::OpenFile;
 use super::records::Wanted;
 use super::rules::{Rule, holds};
-use super::session::{Times, Version};
+use super::session::{Properties, Session, Times, Version};
+use super::timeouts::Timeouts;
 use super::unreadable::Unreadable;
 use super::versions::Newest;
 use super::writer::{Attempt, Writer};
@@ -21,7 +22,7 @@ use crate::error::{DamageKind, Error, Result};
 use crate::format::block::Use;
 use crate::format::entry::{Entry, Slot, tag_of};
 use crate::format::record::{
-    PIECE_LEN, Piece, RecordTimes, encode_inline, encode_large, inline_length, large_length,
+    Head, PIECE_LEN, Piece, RecordTimes, encode_inline, encode_large, inline_length, large_length,
 };
 use crate::format::tag::Tag;
 use crate::format::word::{Named, Word};
@@ -41,6 +42,14 @@ pub(crate) struct Draft<'a> {
     pub(crate) value: &'a [u8],
     /// The times of a dump; else now, and what the session had.
     pub(crate) times: Option<Times>,
+    /// Else those that the session had.
+    pub(crate) properties: Option<&'a Properties>,
+}
+
+impl<'a> Draft<'a> {
+    pub(crate) fn of(value: &'a [u8]) -> Draft<'a> {
+        Draft { value, times: None, properties: None }
+    }
 }
 
 /// A session as the holder of the lock finds it.
@@ -48,7 +57,7 @@ pub(crate) struct Draft<'a> {
 pub(crate) struct Target {
     pub(crate) spots: Spots,
     /// Its entry as it is on the disk, whatever it says.
-    raw: Option<Entry>,
+    pub(super) raw: Option<Entry>,
     /// The same without what a power cut took; `None` unless it lives.
     pub(crate) living: Option<Entry>,
 }
@@ -116,20 +125,33 @@ impl Writer<'_> {
             self.want_room(target)?;
             return Ok(Attempt::Sync);
         };
-        let now_ms = self.file.storage().now_ms().min(TIME_MS_MAX);
-        let times = RecordTimes {
-            nonce: self.file.nonces.next(self.file.storage())?,
-            saved_ms: draft.times.map_or(now_ms, |times| times.saved_ms.min(TIME_MS_MAX)),
+        let own_timeouts = match draft.properties {
+            Some(properties) => properties.timeouts,
+            None => self.own_timeouts(key, target)?,
         };
-        let own = self.own_superseded(target, &lines, key, draft.value.len())?;
-        let newest = match self.write_record(key, times, draft.value, own)? {
+        let timeouts = own_timeouts.unwrap_or(self.file.options.timeouts);
+        let now = self.now_for(timeouts);
+        let now_ms = now.ms.min(TIME_MS_MAX);
+        let head = Head {
+            times: RecordTimes {
+                nonce: self.file.nonces.next(self.file.storage())?,
+                saved_ms: draft.times.map_or(now_ms, |times| times.saved_ms.min(TIME_MS_MAX)),
+            },
+            timeouts: own_timeouts.map(Timeouts::to_record),
+        };
+        let len = inline_length(&head, key.id.len(), draft.value.len());
+        let own = self.own_superseded(target, &lines, len)?;
+        let newest = match self.write_record(key, &head, draft.value, own)? {
             Attempt::Done(newest) => newest,
             Attempt::Sync => return Ok(Attempt::Sync),
         };
         let (created_ms, deadline_ms) = match (draft.times, target.living) {
             (Some(times), _) => (times.created_ms, times.deadline_ms.map_or(0, |ms| ms.max(1))),
-            (None, Some(entry)) => (entry.created_ms, entry.deadline_ms),
-            (None, None) => (now_ms, 0),
+            (None, Some(entry)) => {
+                let before = if draft.properties.is_some() { 0 } else { entry.deadline_ms };
+                (entry.created_ms, timeouts.deadline(before, entry.created_ms, now))
+            }
+            (None, None) => (now_ms, timeouts.deadline(0, now_ms, now)),
         };
         // To make space, a trim may have changed this very entry.
         let before = if self.entries_changed { self.entry_in(&lines)? } else { target.raw };
@@ -145,7 +167,7 @@ impl Writer<'_> {
         };
         self.publish(target, &lines, before, entry)?;
         self.local().saves = self.local_ref().saves.saturating_add(1);
-        Ok(Attempt::Done(Version { word: newest.word, nonce: times.nonce }))
+        Ok(Attempt::Done(Version { word: newest.word, nonce: head.times.nonce }))
     }
 
     /// Publishes the removal of the session, whether it lives, is expired or
@@ -166,22 +188,6 @@ impl Writer<'_> {
         Ok(Attempt::Done(()))
     }
 
-    /// Moves the deadline of a living session. Only the entry is written.
-    pub(crate) fn touch(&mut self, target: &Target, deadline_ms: u64) -> Result<Attempt<bool>> {
-        let Some(living) = target.living else {
-            return Ok(Attempt::Done(false));
-        };
-        // Its words stay: what a cut took must not.
-        let living = self.clean(&living)?;
-        let Some(lines) = target.spots.lines() else {
-            self.want_room(target)?;
-            return Ok(Attempt::Sync);
-        };
-        let entry = Entry { deadline_ms: deadline_ms.min(TIME_MS_MAX), ..living };
-        self.publish(target, &lines, target.raw, entry)?;
-        Ok(Attempt::Done(true))
-    }
-
     /// The session's entry as it is now. A line that is not its own is a line
     /// that it may take.
     fn entry_in(&self, lines: &Lines) -> Result<Option<Entry>> {
@@ -195,7 +201,7 @@ impl Writer<'_> {
 
     /// Writes the entry, counts it, and releases what `before` named and it does
     /// not.
-    fn publish(
+    pub(super) fn publish(
         &mut self,
         target: &Target,
         lines: &Lines,
@@ -241,7 +247,7 @@ impl Writer<'_> {
 
     /// There is no line for the session: raises the reach or splits the segment, or lets
     /// go of removed sessions' lines in it. A sync will let them be used.
-    fn want_room(&mut self, target: &Target) -> Result<()> {
+    pub(super) fn want_room(&mut self, target: &Target) -> Result<()> {
         self.make_room(&target.spots)?;
         if target.spots.is_full() && !self.syncs_would_make_room(target.spots.tag)? {
             self.split_full(target.spots.tag)?;
@@ -262,8 +268,7 @@ impl Writer<'_> {
         &mut self,
         target: &Target,
         lines: &Lines,
-        key: Key<'_>,
-        value_len: usize,
+        len: usize,
     ) -> Result<Option<u64>> {
         let Some(entry) = target.living else { return Ok(None) };
         let sure = target.raw == Some(entry)
@@ -271,7 +276,7 @@ impl Writer<'_> {
             && (self.control.is_durable(entry.epoch) || !holds(Rule::OwnExtentOnlyOfDurable))
             && !self.control.suspect;
         let simple = lines.mirror.is_none() && !entry.large && entry.mid.is_nothing();
-        let class = self.file.records.classes.for_len(inline_length(key.id.len(), value_len));
+        let class = self.file.records.classes.for_len(len);
         if !sure || !simple || entry.old == entry.cur || self.has_spare(class) {
             return Ok(None);
         }
@@ -297,13 +302,15 @@ impl Writer<'_> {
     fn write_record(
         &mut self,
         key: Key<'_>,
-        times: RecordTimes,
+        head: &Head,
         value: &[u8],
         own: Option<u64>,
     ) -> Result<Attempt<Newest>> {
         let seal = self.seal();
         let classes = self.file.records.classes;
-        if let Some(class) = classes.for_len(inline_length(key.id.len(), value.len())) {
+        let further = head.timeouts.is_some();
+        let (id_len, value_len) = (key.id.len(), value.len());
+        if let Some(class) = classes.for_len(inline_length(head, id_len, value_len)) {
             let offset = match own {
                 Some(offset) => offset,
                 None => match self.allocate(class)? {
@@ -311,12 +318,13 @@ impl Writer<'_> {
                     Attempt::Sync => return Ok(Attempt::Sync),
                 },
             };
-            let (bytes, check) = encode_inline(times, key.id, value, seal);
+            let (bytes, check) = encode_inline(head, key.id, value, seal);
             self.write_or_give_back(&bytes, offset)?;
             let word = Word::record(offset, check);
-            return Ok(Attempt::Done(Newest { word, class: Some(class), large: false }));
+            let newest = Newest { word, class: Some(class), large: false, further };
+            return Ok(Attempt::Done(newest));
         }
-        let Some(class) = classes.for_len(large_length(key.id.len(), value.len())) else {
+        let Some(class) = classes.for_len(large_length(head, id_len, value_len)) else {
             return Err(Error::io("save", std::io::ErrorKind::InvalidInput.into()));
         };
         let Attempt::Done(offset) = self.allocate(class)? else {
@@ -333,10 +341,10 @@ impl Writer<'_> {
                 return Err(error);
             }
         };
-        let (bytes, check) = encode_large(times, key.id, value.len(), &pieces, seal);
+        let (bytes, check) = encode_large(head, key.id, value_len, &pieces, seal);
         self.write_or_give_back(&bytes, offset)?;
         let word = Word::record(offset, check);
-        Ok(Attempt::Done(Newest { word, class: Some(class), large: true }))
+        Ok(Attempt::Done(Newest { word, class: Some(class), large: true, further }))
     }
 
     fn write_or_give_back(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
@@ -391,14 +399,24 @@ impl OpenFile {
 }
 
 impl Found {
+    /// The session, with a value that was read.
+    pub(crate) fn session<T>(&self, value: T) -> Session<T> {
+        let properties = Properties { timeouts: self.own_timeouts() };
+        Session { value, version: self.version(), times: self.times(), properties }
+    }
+
+    pub(crate) fn own_timeouts(&self) -> Option<Timeouts> {
+        self.loaded.head.timeouts.map(Timeouts::from_record)
+    }
+
     pub(crate) fn version(&self) -> Version {
-        Version { word: self.word, nonce: self.loaded.times.nonce }
+        Version { word: self.word, nonce: self.loaded.head.times.nonce }
     }
 
     pub(crate) fn times(&self) -> Times {
         Times {
             created_ms: self.entry.created_ms,
-            saved_ms: self.loaded.times.saved_ms,
+            saved_ms: self.loaded.head.times.saved_ms,
             deadline_ms: (self.entry.deadline_ms != 0).then_some(self.entry.deadline_ms),
         }
     }

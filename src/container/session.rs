@@ -3,6 +3,7 @@
 //!
 //! Outcomes that are to be expected are values here, never errors.
 
+use super::timeouts::Timeouts;
 use crate::format::word::Word;
 
 /// One version of a session as it was saved.
@@ -26,6 +27,8 @@ pub struct Session<T> {
     pub version: Version,
     /// When what happened.
     pub times: Times,
+    /// What it has of its own, besides its value.
+    pub properties: Properties,
 }
 
 impl<T> Session<T> {
@@ -41,7 +44,8 @@ impl<T> Session<T> {
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Session<U> {
-        Session { value: change(self.value), version: self.version, times: self.times }
+        let Session { value, version, times, properties } = self;
+        Session { value: change(value), version, times, properties }
     }
 }
 
@@ -53,7 +57,7 @@ impl<T> Session<T> {
 /// # use cloakroom::{ByteContainer, Options, storage::MemoryStorage};
 /// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), Options::new())?;
 /// container.save("id", b"a coat")?;
-/// container.touch("id", Some(u64::MAX))?;
+/// container.set_deadline("id", Some(u64::MAX))?;
 /// let times = container.load("id")?.expect("it lives").times;
 /// assert_eq!(times.created_ms, times.saved_ms);
 /// assert_eq!(times.deadline_ms, Some((1 << 48) - 1));
@@ -68,6 +72,63 @@ pub struct Times {
     /// From when on `load` no longer returns it; `None` is never, and 0 is kept
     /// as 1.
     pub deadline_ms: Option<u64>,
+}
+
+/// What a session has of its own besides its value, and keeps when it is saved again. They
+/// are given by [`ByteContainer::save_with`](crate::ByteContainer::save_with) and its like.
+///
+/// ```
+/// # use cloakroom::{ByteContainer, Options, storage::MemoryStorage};
+/// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), Options::new())?;
+/// use cloakroom::{Properties, Timeouts};
+/// use std::time::Duration;
+///
+/// // "Remember me": thirty days, whatever is usual here.
+/// let days = Duration::from_secs(30 * 86_400);
+/// let remembered = Properties::new().timeouts(Timeouts::NONE.idle(days));
+/// container.create_session_with("id", b"ada", &remembered)?;
+/// container.save("id", b"ada, one page later")?;
+/// assert_eq!(container.load("id")?.expect("it lives").properties, remembered);
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Properties {
+    pub(crate) timeouts: Option<Timeouts>,
+}
+
+impl Properties {
+    /// Nothing of its own.
+    ///
+    /// ```
+    /// # use cloakroom::Properties;
+    /// assert_eq!(Properties::new().own_timeouts(), None);
+    /// ```
+    pub fn new() -> Properties {
+        Properties::default()
+    }
+
+    /// The same with timeouts of its own, in the place of those that the handle has
+    /// ([`Options::timeouts`](crate::Options::timeouts)).
+    ///
+    /// ```
+    /// # use cloakroom::{Properties, Timeouts};
+    /// let for_ever = Properties::new().timeouts(Timeouts::NONE);
+    /// assert_ne!(for_ever, Properties::new());
+    /// ```
+    pub fn timeouts(self, timeouts: Timeouts) -> Properties {
+        Properties { timeouts: Some(timeouts) }
+    }
+
+    /// The timeouts of its own, if it has some.
+    ///
+    /// ```
+    /// # use cloakroom::{Properties, Timeouts};
+    /// let properties = Properties::new().timeouts(Timeouts::NONE);
+    /// assert_eq!(properties.own_timeouts(), Some(Timeouts::NONE));
+    /// ```
+    pub fn own_timeouts(&self) -> Option<Timeouts> {
+        self.timeouts
+    }
 }
 
 /// An opaque name for one version of one session. No id ever has two versions

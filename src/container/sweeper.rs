@@ -62,7 +62,7 @@ impl Swept {
 /// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), Options::new())?;
 /// for id in ["one", "two"] {
 ///     container.save(id, b"a coat")?;
-///     container.touch(id, Some(1))?; // long ago
+///     container.set_deadline(id, Some(1))?; // long ago
 /// }
 /// # let _ = container.load("one")?;
 /// assert_eq!(container.sweep(0)?.end, SweepEnd::Limit);
@@ -148,8 +148,8 @@ impl ByteContainer {
     /// for id in ["one", "two", "three"] {
     ///     container.save(id, b"a coat")?;
     /// }
-    /// container.touch("one", Some(1))?; // long ago
-    /// container.touch("two", Some(4_000_000_000_000))?; // in the year 2096
+    /// container.set_deadline("one", Some(1))?; // long ago
+    /// container.set_deadline("two", Some(4_000_000_000_000))?; // in the year 2096
     /// assert_eq!(container.sweep(u64::MAX)?.removed, 1);
     /// assert_eq!(container.len()?, 2);
     /// # Ok::<(), cloakroom::Error>(())
@@ -176,7 +176,7 @@ impl ByteContainer {
     /// let options = Options::new().sweep(SweepPolicy::OnRequest);
     /// let container = ByteContainer::create_on(memory, options)?;
     /// container.save("one", b"a coat")?;
-    /// container.touch("one", Some(1))?; // long ago
+    /// container.set_deadline("one", Some(1))?; // long ago
     /// let mut archive = Vec::new();
     /// container.sweep_with(u64::MAX, |kept_id, session| {
     ///     archive.push((kept_id.to_vec(), session.value.to_vec()));
@@ -227,7 +227,7 @@ impl ByteContainer {
     /// # let options = Options::new().sweep(SweepPolicy::OnRequest);
     /// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), options)?;
     /// container.save("one", b"a coat")?;
-    /// container.touch("one", Some(1))?; // long ago
+    /// container.set_deadline("one", Some(1))?; // long ago
     /// # let file = tempfile::tempfile()?;
     /// assert_eq!(container.sweep_into(u64::MAX, &mut Values(file))?.removed, 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -360,11 +360,7 @@ impl OpenFile {
         };
         due.fate = Fate::Goes;
         Ok(match found {
-            Some(found) => {
-                let times = found.times();
-                let session = Session { value: value.as_slice(), version: found.version(), times };
-                archive.keep(&found.loaded.id, session)
-            }
+            Some(found) => archive.keep(&found.loaded.id, found.session(value.as_slice())),
             // Damaged, or taken by a power cut.
             None => ControlFlow::Continue(()),
         })

@@ -25,6 +25,8 @@ pub(crate) struct Newest {
     /// Class of its extent, if it has one.
     pub(crate) class: Option<Class>,
     pub(crate) large: bool,
+    /// Its record has fields that its next version has to have, too.
+    pub(crate) further: bool,
 }
 
 impl Entry {
@@ -60,6 +62,7 @@ impl Entry {
             mid_age: (control.write_epoch - mid_epoch).min(MID_AGE_MAX.into()) as u8,
             class: newest.class,
             large: newest.large || (self.large && kept),
+            further: newest.further || (self.further && kept),
             old_ended,
             mid_ended,
             ..*self

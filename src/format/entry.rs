@@ -36,8 +36,11 @@ const LARGE: u64 = 0x40;
 const OLD_ENDED: u64 = 0x80;
 /// Bit of `MID_AGE`: the same of `mid`.
 const MID_ENDED: u64 = 0x80;
+/// Bit of `MID_AGE`: one of the words may name a record with fields that its next version
+/// has to have, too.
+const FURTHER: u64 = 0x40;
 /// The age itself, at most.
-pub(crate) const MID_AGE_MAX: u8 = 0x7f;
+pub(crate) const MID_AGE_MAX: u8 = 0x3f;
 
 /// What one line of a segment holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +63,8 @@ pub(crate) struct Entry {
     pub(crate) old: Word,
     /// Epoch in which `cur` was published.
     pub(crate) epoch: u64,
-    /// How many epochs before `cur` the version `mid` was published; 255 stands
-    /// for all larger numbers.
+    /// How many epochs before `cur` the version `mid` was published; the largest that
+    /// there is room for stands for all larger ones.
     pub(crate) mid_age: u8,
     /// When the session ends, milliseconds since 1970; 0 is never.
     pub(crate) deadline_ms: u64,
@@ -71,6 +74,8 @@ pub(crate) struct Entry {
     pub(crate) class: Option<Class>,
     /// One of the words may name a record whose value lies in blocks of its own.
     pub(crate) large: bool,
+    /// One of the words may name a record with fields that its next version has to have, too.
+    pub(crate) further: bool,
     /// `old` is of a life of the session that is over.
     pub(crate) old_ended: bool,
     /// `mid` is.
@@ -91,6 +96,7 @@ impl Entry {
             created_ms: 0,
             class: None,
             large: false,
+            further: false,
             old_ended: false,
             mid_ended: false,
         }
@@ -159,6 +165,7 @@ impl Slot {
             created_ms: CREATED.get(line),
             class,
             large: kind & LARGE != 0,
+            further: MID_AGE.get(line) & FURTHER != 0,
             old_ended: kind & OLD_ENDED != 0,
             mid_ended: MID_AGE.get(line) & MID_ENDED != 0,
         }))
@@ -183,7 +190,9 @@ impl Slot {
                 DEADLINE.put(&mut line, entry.deadline_ms);
                 CREATED.put(&mut line, entry.created_ms);
                 let mid_ended = if entry.mid_ended { MID_ENDED } else { 0 };
-                MID_AGE.put(&mut line, u64::from(entry.mid_age.min(MID_AGE_MAX)) | mid_ended);
+                let further = if entry.further { FURTHER } else { 0 };
+                let mid_age = u64::from(entry.mid_age.min(MID_AGE_MAX));
+                MID_AGE.put(&mut line, mid_age | further | mid_ended);
                 let kind = entry.class.map_or(NO_RECORD, |class| class.code().into());
                 let large = if entry.large { LARGE } else { 0 };
                 let old_ended = if entry.old_ended { OLD_ENDED } else { 0 };

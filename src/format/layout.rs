@@ -299,6 +299,8 @@ const LAYOUT: &[Structure] = &[
             field("id_len", record::field::ID_LEN),
             field("nonce", record::field::NONCE),
             field("saved", record::field::SAVED),
+            field("idle", record::field::IDLE),
+            field("absolute", record::field::ABSOLUTE),
         ],
     },
     Structure {

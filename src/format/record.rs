@@ -19,10 +19,14 @@ pub(super) mod field {
     pub(crate) const ID_LEN: Span = KIND.then(1);
     pub(crate) const NONCE: Span = ID_LEN.then(8);
     pub(crate) const SAVED: Span = NONCE.then(8);
+    pub(crate) const IDLE: Span = SAVED.then(8);
+    pub(crate) const ABSOLUTE: Span = IDLE.then(8);
 }
 
 /// Bytes of a record before its id, in a record without further fields.
 pub(crate) const HEAD_LEN: usize = field::SAVED.end();
+/// The same with timeouts.
+const LONG_HEAD_LEN: usize = field::ABSOLUTE.end();
 /// Bytes of a large value in one block, behind the block's head.
 pub(crate) const PIECE_LEN: usize = BLOCK_SIZE as usize - LINE_SIZE;
 /// Most pieces of a value.
@@ -55,10 +59,31 @@ pub(crate) struct RecordTimes {
     pub(crate) saved_ms: u64,
 }
 
+/// The timeouts of a session's own, in milliseconds; 0 is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OwnTimeouts {
+    pub(crate) idle_ms: u64,
+    pub(crate) absolute_ms: u64,
+}
+
+/// What a record says before its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) times: RecordTimes,
+    /// `None` where those of the handle count.
+    pub(crate) timeouts: Option<OwnTimeouts>,
+}
+
+impl Head {
+    fn len(&self) -> usize {
+        if self.timeouts.is_some() { LONG_HEAD_LEN } else { HEAD_LEN }
+    }
+}
+
 /// A record that matches its word.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record<'a> {
-    pub(crate) times: RecordTimes,
+    pub(crate) head: Head,
     pub(crate) id: &'a [u8],
     /// Length of the value, wherever it lies.
     pub(crate) value_len: usize,
@@ -95,9 +120,15 @@ impl<'a> Record<'a> {
             _ => return None,
         };
         (head_len >= HEAD_LEN && !id.is_empty() && value_len <= VALUE_LEN_MAX).then_some(Record {
-            times: RecordTimes {
-                nonce: field::NONCE.get(bytes),
-                saved_ms: field::SAVED.get(bytes),
+            head: Head {
+                times: RecordTimes {
+                    nonce: field::NONCE.get(bytes),
+                    saved_ms: field::SAVED.get(bytes),
+                },
+                timeouts: (head_len >= LONG_HEAD_LEN).then(|| OwnTimeouts {
+                    idle_ms: field::IDLE.get(bytes),
+                    absolute_ms: field::ABSOLUTE.get(bytes),
+                }),
             },
             id,
             value_len,
@@ -142,36 +173,31 @@ pub(crate) fn own_checksum(bytes: &[u8]) -> u32 {
 
 /// Length of a record with this id and value, which decides its class and
 /// whether the value must lie in blocks.
-pub(crate) fn inline_length(id_len: usize, value_len: usize) -> usize {
-    HEAD_LEN + id_len + value_len
+pub(crate) fn inline_length(head: &Head, id_len: usize, value_len: usize) -> usize {
+    head.len() + id_len + value_len
 }
 
 /// Length of a record that lists the blocks of its value.
-pub(crate) fn large_length(id_len: usize, value_len: usize) -> usize {
-    HEAD_LEN + id_len + value_len.div_ceil(PIECE_LEN) * PIECE_SIZE
+pub(crate) fn large_length(head: &Head, id_len: usize, value_len: usize) -> usize {
+    head.len() + id_len + value_len.div_ceil(PIECE_LEN) * PIECE_SIZE
 }
 
 /// A record with its value, and the record's checksum.
-pub(crate) fn encode_inline(
-    times: RecordTimes,
-    id: &[u8],
-    value: &[u8],
-    seal: Seal,
-) -> (Vec<u8>, u32) {
-    let mut bytes = head(times, id, value.len(), KIND_INLINE, value.len());
+pub(crate) fn encode_inline(head: &Head, id: &[u8], value: &[u8], seal: Seal) -> (Vec<u8>, u32) {
+    let mut bytes = begin(head, id, value.len(), KIND_INLINE, value.len());
     bytes.extend_from_slice(value);
     close(bytes, seal)
 }
 
 /// A record that lists the blocks of its value, and the record's checksum.
 pub(crate) fn encode_large(
-    times: RecordTimes,
+    head: &Head,
     id: &[u8],
     value_len: usize,
     pieces: &[Piece],
     seal: Seal,
 ) -> (Vec<u8>, u32) {
-    let mut bytes = head(times, id, value_len, KIND_LARGE, pieces.len() * PIECE_SIZE);
+    let mut bytes = begin(head, id, value_len, KIND_LARGE, pieces.len() * PIECE_SIZE);
     for item in pieces {
         bytes.extend_from_slice(&item.block.to_le_bytes());
         bytes.extend_from_slice(&item.check.to_le_bytes());
@@ -179,17 +205,21 @@ pub(crate) fn encode_large(
     close(bytes, seal)
 }
 
-fn head(times: RecordTimes, id: &[u8], value_len: usize, kind: u64, body_len: usize) -> Vec<u8> {
-    let length = HEAD_LEN + id.len() + body_len;
+fn begin(head: &Head, id: &[u8], value_len: usize, kind: u64, body_len: usize) -> Vec<u8> {
+    let length = head.len() + id.len() + body_len;
     let mut bytes = Vec::with_capacity(length);
-    bytes.resize(HEAD_LEN, 0);
+    bytes.resize(head.len(), 0);
     field::LENGTH.put(&mut bytes, length as u64);
     field::VALUE_LEN.put(&mut bytes, value_len as u64);
-    field::HEAD_LEN.put(&mut bytes, HEAD_LEN as u64);
+    field::HEAD_LEN.put(&mut bytes, head.len() as u64);
     field::KIND.put(&mut bytes, kind);
     field::ID_LEN.put(&mut bytes, id.len() as u64);
-    field::NONCE.put(&mut bytes, times.nonce);
-    field::SAVED.put(&mut bytes, times.saved_ms);
+    field::NONCE.put(&mut bytes, head.times.nonce);
+    field::SAVED.put(&mut bytes, head.times.saved_ms);
+    if let Some(own) = head.timeouts {
+        field::IDLE.put(&mut bytes, own.idle_ms);
+        field::ABSOLUTE.put(&mut bytes, own.absolute_ms);
+    }
     bytes.extend_from_slice(id);
     bytes
 }

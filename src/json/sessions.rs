@@ -9,7 +9,9 @@ use serde::de::DeserializeOwned;
 
 #[cfg(doc)]
 use crate::ErrorKind;
-use crate::{Change, Container, Outcome, Result, Session, Swept, Times, Updated, Version};
+use crate::{
+    Change, Container, Outcome, Properties, Result, Session, Swept, Times, Updated, Version,
+};
 
 /// Sessions.
 impl Container {
@@ -60,7 +62,8 @@ impl Container {
     }
 
     /// Saves the value as the session's next version, whatever was there before.
-    /// A new session has no deadline; an existing one keeps its own. As always with
+    /// What becomes of its deadline and its properties is said of
+    /// [`ByteContainer::save`](crate::ByteContainer::save). As always with
     /// `serde_json`, a float that is no number becomes `null`.
     ///
     /// # Errors
@@ -82,6 +85,36 @@ impl Container {
     /// ```
     pub fn save<T: Serialize + ?Sized>(&self, id: impl AsRef<[u8]>, value: &T) -> Result<Version> {
         self.bytes.save(id, &self.json(value)?)
+    }
+
+    /// Saves the value, with these properties in the place of those that the session has.
+    ///
+    /// # Errors
+    ///
+    /// As [`Container::save`].
+    ///
+    /// ```
+    /// # fn main() -> cloakroom::Result<()> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let path = dir.path().join("sessions");
+    /// # let container = cloakroom::Container::create(&path, cloakroom::Options::new())?;
+    /// use cloakroom::{Properties, Timeouts};
+    /// use std::time::Duration;
+    ///
+    /// let days = Timeouts::NONE.idle(Duration::from_secs(30 * 86_400));
+    /// let remembered = Properties::new().timeouts(days);
+    /// container.save_with("a ticket", &1, &remembered)?;
+    /// assert_eq!(container.load::<u64>("a ticket")?.map(|s| s.properties), Some(remembered));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn save_with<T: Serialize + ?Sized>(
+        &self,
+        id: impl AsRef<[u8]>,
+        value: &T,
+        properties: &Properties,
+    ) -> Result<Version> {
+        self.bytes.save_with(id, &self.json(value)?, properties)
     }
 
     /// Saves the value if there is no session of this id.
@@ -109,6 +142,34 @@ impl Container {
         value: &T,
     ) -> Result<Outcome> {
         self.bytes.create_session(id, &self.json(value)?)
+    }
+
+    /// Saves the value with these properties if there is no session of this id.
+    ///
+    /// # Errors
+    ///
+    /// As [`Container::create_session`].
+    ///
+    /// ```
+    /// # fn main() -> cloakroom::Result<()> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let path = dir.path().join("sessions");
+    /// # let container = cloakroom::Container::create(&path, cloakroom::Options::new())?;
+    /// use cloakroom::{Properties, Timeouts};
+    ///
+    /// let for_ever = Properties::new().timeouts(Timeouts::NONE);
+    /// let created = container.create_session_with("a robot", &1, &for_ever)?;
+    /// assert!(created.saved().is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn create_session_with<T: Serialize + ?Sized>(
+        &self,
+        id: impl AsRef<[u8]>,
+        value: &T,
+        properties: &Properties,
+    ) -> Result<Outcome> {
+        self.bytes.create_session_with(id, &self.json(value)?, properties)
     }
 
     /// Saves the value if there is a session of this id: one that was removed
@@ -168,7 +229,7 @@ impl Container {
         self.bytes.save_if(id, version, &self.json(value)?)
     }
 
-    /// Saves the value with the times that it had elsewhere, as in a dump.
+    /// Saves the value with the times and properties that it had elsewhere, as in a dump.
     ///
     /// # Errors
     ///
@@ -179,10 +240,10 @@ impl Container {
     /// # let dir = tempfile::tempdir().expect("a directory");
     /// # let path = dir.path().join("sessions");
     /// # let container = cloakroom::Container::create(&path, cloakroom::Options::new())?;
-    /// use cloakroom::Times;
+    /// use cloakroom::{Properties, Times};
     ///
     /// let times = Times { created_ms: 1_000, saved_ms: 2_000, deadline_ms: None };
-    /// container.restore("a ticket", &1, times)?;
+    /// container.restore("a ticket", &1, times, &Properties::new())?;
     /// assert_eq!(container.load::<u64>("a ticket")?.map(|s| s.times), Some(times));
     /// # Ok(())
     /// # }
@@ -192,8 +253,9 @@ impl Container {
         id: impl AsRef<[u8]>,
         value: &T,
         times: Times,
+        properties: &Properties,
     ) -> Result<Version> {
-        self.bytes.restore(id, &self.json(value)?, times)
+        self.bytes.restore(id, &self.json(value)?, times, properties)
     }
 
     /// Reads the session, asks `change` what to do, and does it, while no other
@@ -260,6 +322,28 @@ impl Container {
         self.bytes.remove(id)
     }
 
+    /// Keeps the session alive, as its timeouts say; false where there is no such session. What
+    /// it costs is said of [`ByteContainer::touch`](crate::ByteContainer::touch).
+    ///
+    /// ```
+    /// # fn main() -> cloakroom::Result<()> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let path = dir.path().join("sessions");
+    /// use cloakroom::{Container, Options, Timeouts};
+    /// use std::time::Duration;
+    ///
+    /// let idle = Timeouts::NONE.idle(Duration::from_secs(1800));
+    /// let container = Container::create(&path, Options::new().timeouts(idle))?;
+    /// container.save("a ticket", &1)?;
+    /// assert!(container.touch("a ticket")?);
+    /// assert!(!container.touch("another")?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn touch(&self, id: impl AsRef<[u8]>) -> Result<bool> {
+        self.bytes.touch(id)
+    }
+
     /// Sets the deadline, in milliseconds since 1970 (`None` is never; see [`Times`]
     /// for the range), without touching value or version; false where there is no
     /// such session.
@@ -270,13 +354,13 @@ impl Container {
     /// # let path = dir.path().join("sessions");
     /// # let container = cloakroom::Container::create(&path, cloakroom::Options::new())?;
     /// container.save("a ticket", &1)?;
-    /// assert!(container.touch("a ticket", Some(1_000))?);
+    /// assert!(container.set_deadline("a ticket", Some(1_000))?);
     /// assert!(container.load::<u64>("a ticket")?.is_none(), "1970 is over");
     /// # Ok(())
     /// # }
     /// ```
-    pub fn touch(&self, id: impl AsRef<[u8]>, deadline_ms: Option<u64>) -> Result<bool> {
-        self.bytes.touch(id, deadline_ms)
+    pub fn set_deadline(&self, id: impl AsRef<[u8]>, deadline_ms: Option<u64>) -> Result<bool> {
+        self.bytes.set_deadline(id, deadline_ms)
     }
 
     /// Removes up to `limit` sessions whose deadline has passed. What it costs, and who
@@ -290,7 +374,7 @@ impl Container {
     /// # let path = dir.path().join("sessions");
     /// # let container = cloakroom::Container::create(&path, cloakroom::Options::new())?;
     /// container.save("a ticket", &1)?;
-    /// container.touch("a ticket", Some(1_000))?; // 1970 is over
+    /// container.set_deadline("a ticket", Some(1_000))?; // 1970 is over
     /// assert_eq!(container.sweep(u64::MAX)?.removed, 1);
     /// # Ok(())
     /// # }
@@ -301,8 +385,9 @@ impl Container {
 
     /// Each session once with its id as it is kept
     /// ([`ByteContainer::kept_id`](crate::ByteContainer::kept_id)), in no order that means
-    /// anything. Sessions that others save or remove meanwhile may or may not be among them. No lock is taken; what
-    /// it costs is said of [`ByteContainer::iter`](crate::ByteContainer::iter).
+    /// anything. Sessions that others save or remove meanwhile may or may not be among
+    /// them. No lock is taken; what it costs is said of
+    /// [`ByteContainer::iter`](crate::ByteContainer::iter).
     ///
     /// # Errors
     ///

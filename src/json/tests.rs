@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::*;
-use crate::Times;
+use crate::{Properties, Times};
 
 #[derive(Debug, Serialize, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
@@ -40,7 +40,10 @@ fn text_that_is_not_json_is_refused_and_nothing_changes() {
         assert!(is_not_json(text.create_session("new", wrong)), "{wrong:?}");
         assert!(is_not_json(text.replace("id", wrong)), "{wrong:?}");
         assert!(is_not_json(text.save_if("id", version, wrong)), "{wrong:?}");
-        assert!(is_not_json(text.restore("id", wrong, Times::default())), "{wrong:?}");
+        assert!(
+            is_not_json(text.restore("id", wrong, Times::default(), &Properties::new())),
+            "{wrong:?}"
+        );
         assert!(is_not_json(text.update("id", |_| Change::Save(wrong.into()))), "{wrong:?}");
     }
     assert_eq!(text.load("id").unwrap().unwrap().version, version);

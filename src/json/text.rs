@@ -10,7 +10,9 @@ use serde::de::{Error as _, IgnoredAny};
 
 #[cfg(doc)]
 use crate::ErrorKind;
-use crate::{Change, Container, Error, Outcome, Result, Session, Times, Updated, Version};
+use crate::{
+    Change, Container, Error, Outcome, Properties, Result, Session, Times, Updated, Version,
+};
 
 /// The text face of a [`Container`]: keeps JSON text byte for byte.
 ///
@@ -177,8 +179,8 @@ impl<'a> Text<'a> {
         self.container.bytes.save_if(id, version, self.valid(value)?.as_bytes())
     }
 
-    /// Saves the text with the times that it had elsewhere, in milliseconds
-    /// since 1970, as [`Container::restore`] does.
+    /// Saves the text with the times, in milliseconds since 1970, and properties that it had
+    /// elsewhere, as [`Container::restore`] does.
     ///
     /// ```
     /// # fn main() -> cloakroom::Result<()> {
@@ -186,12 +188,67 @@ impl<'a> Text<'a> {
     /// # let path = dir.path().join("sessions");
     /// # let container = cloakroom::Container::create(&path, cloakroom::Options::new())?;
     /// let times = cloakroom::Times { created_ms: 1_000, saved_ms: 2_000, deadline_ms: None };
-    /// container.text().restore("a ticket", "1", times)?;
+    /// let properties = cloakroom::Properties::new();
+    /// container.text().restore("a ticket", "1", times, &properties)?;
     /// # Ok(())
     /// # }
     /// ```
-    pub fn restore(&self, id: impl AsRef<[u8]>, value: &str, times: Times) -> Result<Version> {
-        self.container.bytes.restore(id, self.valid(value)?.as_bytes(), times)
+    pub fn restore(
+        &self,
+        id: impl AsRef<[u8]>,
+        value: &str,
+        times: Times,
+        properties: &Properties,
+    ) -> Result<Version> {
+        self.container.bytes.restore(id, self.valid(value)?.as_bytes(), times, properties)
+    }
+
+    /// Saves the text with these properties, as [`Container::save_with`] does.
+    ///
+    /// ```
+    /// # fn main() -> cloakroom::Result<()> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let path = dir.path().join("sessions");
+    /// # let container = cloakroom::Container::create(&path, cloakroom::Options::new())?;
+    /// use cloakroom::{Properties, Timeouts};
+    ///
+    /// let for_ever = Properties::new().timeouts(Timeouts::NONE);
+    /// container.text().save_with("a ticket", "1", &for_ever)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn save_with(
+        &self,
+        id: impl AsRef<[u8]>,
+        value: &str,
+        properties: &Properties,
+    ) -> Result<Version> {
+        self.container.bytes.save_with(id, self.valid(value)?.as_bytes(), properties)
+    }
+
+    /// Saves the text with these properties if there is no session of this id, as
+    /// [`Container::create_session_with`] does.
+    ///
+    /// ```
+    /// # fn main() -> cloakroom::Result<()> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let path = dir.path().join("sessions");
+    /// # let container = cloakroom::Container::create(&path, cloakroom::Options::new())?;
+    /// use cloakroom::{Properties, Timeouts};
+    ///
+    /// let for_ever = Properties::new().timeouts(Timeouts::NONE);
+    /// let text = container.text();
+    /// assert!(text.create_session_with("a robot", "1", &for_ever)?.saved().is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn create_session_with(
+        &self,
+        id: impl AsRef<[u8]>,
+        value: &str,
+        properties: &Properties,
+    ) -> Result<Outcome> {
+        self.container.bytes.create_session_with(id, self.valid(value)?.as_bytes(), properties)
     }
 
     /// Reads the session, asks `change` what to do, and does it, while nobody
@@ -238,8 +295,8 @@ impl<'a> Text<'a> {
     }
 
     /// Each session once with its id as it is kept, in no order that means anything.
-    /// Sessions that others save or remove meanwhile may or may not be among them. No lock is taken; what
-    /// it costs is said of [`ByteContainer::iter`](crate::ByteContainer::iter).
+    /// Sessions that others save or remove meanwhile may or may not be among them. No lock is
+    /// taken; what it costs is said of [`ByteContainer::iter`](crate::ByteContainer::iter).
     ///
     /// # Errors
     ///
@@ -269,8 +326,8 @@ impl<'a> Text<'a> {
     }
 
     fn owned(&self, session: Session<Vec<u8>>) -> Result<Session<String>> {
-        let Session { value, version, times } = session;
-        Ok(Session { value: self.text(value)?, version, times })
+        let Session { value, version, times, properties } = session;
+        Ok(Session { value: self.text(value)?, version, times, properties })
     }
 
     fn borrowed<'b>(&self, session: Session<&'b [u8]>) -> Result<Session<&'b str>> {

@@ -107,7 +107,7 @@ fn ids_of_no_or_too_many_bytes_are_refused_and_nothing_changes(fixture: &Fixture
             refusal(container.load(&id)),
             refusal(container.contains(&id)),
             refusal(container.remove(&id)),
-            refusal(container.touch(&id, None)),
+            refusal(container.set_deadline(&id, None)),
             refusal(container.create_session(&id, b"")),
             refusal(container.replace(&id, b"")),
             refusal(container.save_if(&id, version, b"")),
@@ -128,7 +128,7 @@ fn a_removed_session_is_gone_and_may_come_again(fixture: &Fixture) {
     assert!(!container.remove("visitor").unwrap());
     assert_eq!(container.load("visitor").unwrap(), None);
     assert_eq!(container.iter().count(), 0);
-    assert!(!container.touch("visitor", None).unwrap());
+    assert!(!container.set_deadline("visitor", None).unwrap());
     let second = container.save("visitor", b"a hat").unwrap();
     assert_ne!(first, second);
     assert_eq!(value(&container, "visitor"), b"a hat");
@@ -228,7 +228,7 @@ fn saving_from_inside_update_is_refused(fixture: &Fixture) {
         .update("visitor", |_| {
             refusals.push(refusal(container.save("another", b"")));
             refusals.push(refusal(container.remove("another")));
-            refusals.push(refusal(container.touch("another", None)));
+            refusals.push(refusal(container.set_deadline("another", None)));
             refusals.push(refusal(container.update("another", |_| Change::Remove)));
             refusals.push(refusal(container.sync()));
             // Reading is allowed.
@@ -333,10 +333,15 @@ fn a_read_only_handle_reads_and_refuses_to_write(fixture: &Fixture) {
         refusal(reader.create_session("another", b"")),
         refusal(reader.replace("visitor", b"")),
         refusal(reader.save_if("visitor", version, b"")),
-        refusal(reader.restore("visitor", b"", cloakroom::Times::default())),
+        refusal(reader.restore(
+            "visitor",
+            b"",
+            cloakroom::Times::default(),
+            &cloakroom::Properties::new(),
+        )),
         refusal(reader.update("visitor", |_| Change::Keep)),
         refusal(reader.remove("visitor")),
-        refusal(reader.touch("visitor", None)),
+        refusal(reader.set_deadline("visitor", None)),
         refusal(reader.sync()),
     ];
     for kind in refusals {

@@ -89,7 +89,7 @@ fn survive(sample: &Sample, image: Vec<u8>, at: Range<usize>, thorough: bool) {
     let _ = container.save(0u64.to_le_bytes(), &saved(0));
     let _ = container.remove("another");
     let _ = container.update("another", |_| Change::Save(bytes(2, 70_000)));
-    let _ = container.touch("another", None);
+    let _ = container.set_deadline("another", None);
     verify(sample, &container, &at);
     if thorough {
         let walked = container.iter().take(2000).count();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloakroom::{ByteContainer, Change, Outcome, Times};
+use cloakroom::{ByteContainer, Change, Outcome, Properties, Times};
 
 use crate::fixture::{Fixture, quick, value};
 
@@ -18,7 +18,7 @@ fn expiring(fixture: &Fixture) -> (ByteContainer, u64) {
     let container = fixture.create(quick());
     container.save("visitor", b"a hat").unwrap();
     let deadline = now_ms(fixture) + 1000;
-    assert!(container.touch("visitor", Some(deadline)).unwrap());
+    assert!(container.set_deadline("visitor", Some(deadline)).unwrap());
     (container, deadline)
 }
 
@@ -51,7 +51,7 @@ fn an_expired_session_is_as_good_as_none_to_every_operation() {
     assert_eq!(container.replace("visitor", b"").unwrap(), Outcome::Conflict);
     let late = container.save_if("visitor", version, b"").unwrap();
     assert_eq!(late, Outcome::Conflict);
-    assert!(!container.touch("visitor", None).unwrap());
+    assert!(!container.set_deadline("visitor", None).unwrap());
     container
         .update("visitor", |session| {
             assert!(session.is_none());
@@ -95,7 +95,7 @@ fn touch_moves_the_deadline_and_keeps_all_else() {
     let (container, deadline) = expiring(&fixture);
     let before = container.load("visitor").unwrap().unwrap();
     for moved in [Some(deadline + 5000), None, Some(deadline + 1), None] {
-        assert!(container.touch("visitor", moved).unwrap());
+        assert!(container.set_deadline("visitor", moved).unwrap());
         let after = container.load("visitor").unwrap().unwrap();
         assert_eq!(after.times.deadline_ms, moved);
         assert_eq!(after.times.created_ms, before.times.created_ms);
@@ -105,9 +105,9 @@ fn touch_moves_the_deadline_and_keeps_all_else() {
     fixture.disk().advance(DAY);
     assert!(container.contains("visitor").unwrap());
     // A deadline that has passed ends it at once.
-    assert!(container.touch("visitor", Some(deadline)).unwrap());
+    assert!(container.set_deadline("visitor", Some(deadline)).unwrap());
     assert!(!container.contains("visitor").unwrap());
-    assert!(!container.touch("visitor", None).unwrap());
+    assert!(!container.set_deadline("visitor", None).unwrap());
 }
 
 #[test]
@@ -145,13 +145,13 @@ fn restore_keeps_the_times_of_a_dump() {
     let future = now_ms(&fixture) + 1000;
     for deadline_ms in [None, Some(future)] {
         let times = Times { created_ms: 1_000_000, saved_ms: 2_000_000, deadline_ms };
-        container.restore("visitor", b"a hat", times).unwrap();
+        container.restore("visitor", b"a hat", times, &Properties::new()).unwrap();
         let session = container.load("visitor").unwrap().unwrap();
         assert_eq!((session.value.as_slice(), session.times), (&b"a hat"[..], times));
     }
     // What had expired when it was dumped has expired here, too.
     let times = Times { created_ms: 1, saved_ms: 2, deadline_ms: Some(3) };
-    container.restore("another", b"a coat", times).unwrap();
+    container.restore("another", b"a coat", times, &Properties::new()).unwrap();
     assert_eq!(container.load("another").unwrap(), None);
 }
 
@@ -160,11 +160,11 @@ fn times_that_no_clock_shows_are_no_reason_to_panic() {
     let fixture = Fixture::simulated();
     let container = fixture.create(quick());
     let times = Times { created_ms: u64::MAX, saved_ms: u64::MAX, deadline_ms: Some(u64::MAX) };
-    container.restore("visitor", b"a hat", times).unwrap();
-    assert!(container.touch("visitor", Some(u64::MAX)).unwrap());
+    container.restore("visitor", b"a hat", times, &Properties::new()).unwrap();
+    assert!(container.set_deadline("visitor", Some(u64::MAX)).unwrap());
     assert_eq!(value(&container, "visitor"), b"a hat");
     // A deadline of 0 has passed long ago.
-    assert!(container.touch("visitor", Some(0)).unwrap());
+    assert!(container.set_deadline("visitor", Some(0)).unwrap());
     assert_eq!(container.load("visitor").unwrap(), None);
 }
 

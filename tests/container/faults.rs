@@ -82,7 +82,7 @@ impl Scenario {
         if seen.is_some() {
             self.note("one", seen, done.is_ok());
         }
-        let _ = container.touch("one", Some(1 << 45));
+        let _ = container.set_deadline("one", Some(1 << 45));
         self.save(container, "large", 70_000);
         let _ = container.sync();
         self.save(container, "two", 901);

@@ -51,7 +51,7 @@ fn survive(image: Vec<u8>) {
         let _ = container.save(format!("new {number}"), &bytes(1, len));
     }
     let _ = container.update(1_u64.to_le_bytes(), |_| Change::Save(bytes(2, 500)));
-    let _ = container.touch(2_u64.to_le_bytes(), Some(u64::MAX));
+    let _ = container.set_deadline(2_u64.to_le_bytes(), Some(u64::MAX));
     let _ = container.remove(3_u64.to_le_bytes());
     let _ = container.sync();
     for id in 0..SESSIONS {

@@ -19,7 +19,7 @@ fn an_id_is_nowhere_in_a_file_that_keeps_them_as_sha_256() {
     let id = "the secret of a visitor";
     container.save(id, b"a hat").unwrap();
     container.save(id, &vec![b'x'; 100_000]).unwrap();
-    container.touch(id, Some(u64::MAX)).unwrap();
+    container.set_deadline(id, Some(u64::MAX)).unwrap();
     container.sync().unwrap();
     let bytes = storage.to_bytes();
     assert!(!bytes.windows(id.len()).any(|part| part == id.as_bytes()));
@@ -42,7 +42,7 @@ fn every_operation_takes_the_id_and_a_walk_gives_its_sha_256() {
         Change::Save(b"5".to_vec())
     });
     assert!(matches!(updated.unwrap(), Updated::Saved(_)));
-    assert!(container.touch("abc", Some(u64::MAX)).unwrap());
+    assert!(container.set_deadline("abc", Some(u64::MAX)).unwrap());
     assert_eq!(container.load("abc").unwrap().unwrap().value, b"5");
     let ids: Vec<Vec<u8>> = container.iter().map(|item| item.unwrap().0).collect();
     assert_eq!(ids, [ABC]);

@@ -28,3 +28,4 @@ mod role;
 mod sizes;
 mod sweeping;
 mod threads;
+mod timeouts;

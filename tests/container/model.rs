@@ -126,7 +126,7 @@ impl<'a> Run<'a> {
             Operation::Update(id, len) => self.update(id, len),
             Operation::Touch(id, ends) => {
                 let deadline = if ends { 1 } else { 1 << 47 };
-                let touched = self.writers[0].touch(key(id), Some(deadline)).unwrap();
+                let touched = self.writers[0].set_deadline(key(id), Some(deadline)).unwrap();
                 assert_eq!(touched, self.model.contains_key(&id));
                 if ends {
                     self.model.remove(&id);

@@ -82,7 +82,12 @@ fn a_value_of_more_than_4_mib_is_refused_and_nothing_changes() {
         refusal(container.create_session("another", &large)),
         refusal(container.replace("visitor", &large)),
         refusal(container.save_if("visitor", version, &large)),
-        refusal(container.restore("visitor", &large, cloakroom::Times::default())),
+        refusal(container.restore(
+            "visitor",
+            &large,
+            cloakroom::Times::default(),
+            &cloakroom::Properties::new(),
+        )),
         refusal(container.update("visitor", |_| Change::Save(large.clone()))),
     ];
     for kind in refusals {

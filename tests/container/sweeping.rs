@@ -29,7 +29,7 @@ fn id(number: u64) -> String {
 /// A new session that ends so many milliseconds from now.
 fn save_for(fixture: &Fixture, container: &ByteContainer, number: u64, ms: u64) {
     container.save(id(number), &bytes(number, 40)).unwrap();
-    assert!(container.touch(id(number), Some(now_ms(fixture) + ms)).unwrap());
+    assert!(container.set_deadline(id(number), Some(now_ms(fixture) + ms)).unwrap());
 }
 
 /// Sessions in the file, those that have expired included.
@@ -78,8 +78,10 @@ fn a_sweep_removes_all_that_has_expired_and_nothing_else_however_the_index_grew(
         // A third has no deadline, a third one that will pass, a third a later one.
         match number % 3 {
             0 => {}
-            1 => assert!(container.touch(id(number), Some(start + 1000 + number)).unwrap()),
-            _ => assert!(container.touch(id(number), Some(start + HOUR_MS + number)).unwrap()),
+            1 => assert!(container.set_deadline(id(number), Some(start + 1000 + number)).unwrap()),
+            _ => {
+                assert!(container.set_deadline(id(number), Some(start + HOUR_MS + number)).unwrap())
+            }
         }
         if number % 1000 == 0 {
             container.sync().unwrap();
@@ -104,7 +106,7 @@ fn sweeping_costs_what_has_expired_and_not_what_there_is() {
         for number in 0..sessions {
             container.save(id(number), b"").unwrap();
             let ends = if number < 40 { start + 1000 } else { start + HOUR_MS };
-            assert!(container.touch(id(number), Some(ends)).unwrap());
+            assert!(container.set_deadline(id(number), Some(ends)).unwrap());
             if number % 1000 == 0 {
                 container.sync().unwrap();
             }
@@ -147,7 +149,7 @@ fn each_session_is_shown_before_it_goes() {
     let large = bytes(7, 100_000);
     for number in 0..20 {
         container.save(format!("large-{number}"), &large).unwrap();
-        container.touch(format!("large-{number}"), Some(now_ms(&fixture) + 1000)).unwrap();
+        container.set_deadline(format!("large-{number}"), Some(now_ms(&fixture) + 1000)).unwrap();
     }
     fixture.disk().set_now_ms(now_ms(&fixture) + MINUTE_MS);
     let mut shown = BTreeSet::new();

@@ -94,7 +94,7 @@ fn a_durable_logout_is_not_undone_by_what_is_lost_after_it() {
     drop(first.unwrap());
     let container = handle(&disk, Durable);
     container.save("id", b"logged in").unwrap();
-    assert!(container.touch("id", Some(1)).unwrap());
+    assert!(container.set_deadline("id", Some(1)).unwrap());
     assert!(container.load("id").unwrap().is_none());
     handle(&disk, Never).save("id", b"a visitor").unwrap();
     cut_the_records(&disk);
@@ -117,7 +117,7 @@ fn who_comes_back_after_a_cut_has_no_more_time_than_before() {
         let container = handle(&disk, Never);
         let deadline_ms = container.info().unwrap().created_ms + LIFE_MS;
         container.save("id", b"the first").unwrap();
-        container.touch("id", Some(deadline_ms)).unwrap();
+        container.set_deadline("id", Some(deadline_ms)).unwrap();
         container.sync().unwrap();
         container.remove("id").unwrap();
         if sync_fails {

@@ -182,13 +182,13 @@ impl Play {
     /// Gives the session of a key so much time, from now on.
     pub(crate) fn give_time(&self, who: &Person, key: usize, time_ms: u64) {
         let deadline_ms = self.disk.open(who.process).now_ms() + time_ms;
-        assert!(who.container.touch(&self.keys[key], Some(deadline_ms)).unwrap());
+        assert!(who.container.set_deadline(&self.keys[key], Some(deadline_ms)).unwrap());
     }
 
     /// Ends the session of a key as a logout does that keeps its line.
     pub(crate) fn end(&self, who: &Person, key: usize) {
         let key = &self.keys[key];
-        let done = who.container.touch(key, Some(1)).unwrap();
+        let done = who.container.set_deadline(key, Some(1)).unwrap();
         self.note(who, key, None, done);
     }
 
@@ -300,7 +300,7 @@ impl Play {
     /// Lets the pass come to its end.
     pub(crate) fn pass(&self, who: &Person) {
         for _ in 0..2000 {
-            who.container.touch("nobody", None).unwrap();
+            who.container.set_deadline("nobody", None).unwrap();
             if !who.container.info().unwrap().rebuilding {
                 return;
             }

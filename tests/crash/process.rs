@@ -220,7 +220,7 @@ impl Actor {
             13..=15 => self.sync(container),
             16 if rng.chance(1, 2) => self.end(container, key),
             16 => {
-                let done = container.touch(&key, Some(u64::MAX >> 17));
+                let done = container.set_deadline(&key, Some(u64::MAX >> 17));
                 self.judge(done.map(|_| ()));
             }
             17..=18 if self.role.inserts => self.insert(container),
@@ -330,7 +330,7 @@ impl Actor {
     /// A logout that keeps the line: its deadline has passed.
     fn end(&self, container: &ByteContainer, key: Vec<u8>) {
         self.intend(&key, None, Condition::Present);
-        if let Some(lived) = self.judge(container.touch(&key, Some(1))) {
+        if let Some(lived) = self.judge(container.set_deadline(&key, Some(1))) {
             self.done(lived);
         }
     }

@@ -80,7 +80,7 @@ fn saves_go_on_while_every_sync_fails() {
         drop(with_sessions(&disk, 4000, &[7; 1000]));
         disk.power_cut(CutPolicy::Newest, &mut SimulatedRng::new(1));
         let first = open(&disk, Durability::Never);
-        first.touch("nobody", None).unwrap();
+        first.set_deadline("nobody", None).unwrap();
         disk.set_sync_failure(1, 1);
         first.sync().unwrap_err();
         for number in 0..1000u32 {

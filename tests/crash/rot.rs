@@ -95,7 +95,7 @@ pub(crate) fn the_same_end_comes_again_after_a_kill(scenes: &Scenes<'_>) -> Play
         |container| drop(container.remove("session")),
         |container| {
             for number in 0..300 {
-                if container.touch(format!("nobody {number}"), None).is_err() {
+                if container.set_deadline(format!("nobody {number}"), None).is_err() {
                     return;
                 }
             }
@@ -105,7 +105,7 @@ pub(crate) fn the_same_end_comes_again_after_a_kill(scenes: &Scenes<'_>) -> Play
     for (deed, call) in deeds.into_iter().flat_map(|deed| (0..60).map(move |call| (deed, call))) {
         for (first, second) in [(1, 4), (3, 4), (3, 6)] {
             let told = cut_twice(first, second, &|disk| {
-                visit(disk).touch("nobody", None).unwrap();
+                visit(disk).set_deadline("nobody", None).unwrap();
                 let process = disk.spawn();
                 disk.kill_at(process, call);
                 let storage = Box::new(disk.open(process));
@@ -169,7 +169,7 @@ fn cut_twice(first: usize, second: usize, meanwhile: &dyn Fn(&SimulatedDisk)) ->
     meanwhile(&disk);
     let then = read();
     for number in 0..300 {
-        visit(&disk).touch(format!("nobody {number}"), None).unwrap();
+        visit(&disk).set_deadline(format!("nobody {number}"), None).unwrap();
     }
     for number in 0..8 {
         visit(&disk).save(format!("other {number}"), &value(2)).unwrap();

@@ -172,7 +172,7 @@ fn a_bad_page_stops_nobody_from_saving_while_something_is_due() {
     let container = with_sessions(&disk, 3600, &[7; 100]);
     assert!(container.info().unwrap().segments > 4);
     for session in 0..50u32 {
-        container.touch(session.to_le_bytes(), Some(1_000 + u64::from(session))).unwrap();
+        container.set_deadline(session.to_le_bytes(), Some(1_000 + u64::from(session))).unwrap();
     }
     drop(container);
     // Of segment 0, whose head is the root of the heap.
@@ -181,7 +181,7 @@ fn a_bad_page_stops_nobody_from_saving_while_something_is_due() {
     for session in 100..300u32 {
         let id = session.to_le_bytes();
         let visitor = visit(&disk, place, Durability::Never);
-        refused += u32::from(visitor.touch(id, Some(4_000_000_000_000)).is_err());
+        refused += u32::from(visitor.set_deadline(id, Some(4_000_000_000_000)).is_err());
         refused += u32::from(visitor.save(id, b"1").is_err());
     }
     // Those that are in the page.

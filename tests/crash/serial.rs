@@ -146,7 +146,7 @@ impl Life {
             7..=9 => self.remove(&handle, &key),
             10 => self.load(&handle, &key),
             11 => {
-                let touched = handle.container.touch(&key, Some(u64::MAX >> 17));
+                let touched = handle.container.set_deadline(&key, Some(u64::MAX >> 17));
                 self.judge(handle.process, touched);
             }
             12 if self.inserts => self.insert(&handle),

@@ -367,9 +367,9 @@ fn open_killed_in_sync(disk: &SimulatedDisk) -> ByteContainer {
 
 /// Recovers where there is need, and lets the pass come to its end.
 fn find_free_space(container: &ByteContainer) {
-    container.touch("nobody", None).unwrap();
+    container.set_deadline("nobody", None).unwrap();
     while container.info().unwrap().rebuilding {
-        container.touch("nobody", None).unwrap();
+        container.set_deadline("nobody", None).unwrap();
     }
 }
 
@@ -402,7 +402,7 @@ fn what_a_process_kept_before_a_recovery_it_does_not_give_back_after_it() {
     }
     let second = enter(2);
     for _ in 0..1000 {
-        second.touch("nobody", None).unwrap();
+        second.set_deadline("nobody", None).unwrap();
     }
     assert!(!second.info().unwrap().rebuilding);
     let save = |sessions: std::ops::Range<u32>| {

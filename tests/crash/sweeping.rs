@@ -81,10 +81,10 @@ impl Life {
                 self.next_id += 1;
                 // The second may not come to be.
                 let _ = container.save(&new, b"1");
-                let _ = container.touch(&new, Some(deadline_ms));
+                let _ = container.set_deadline(&new, Some(deadline_ms));
             }
-            4..6 => drop(container.touch(&known, Some(deadline_ms))),
-            6 => drop(container.touch(&known, None)),
+            4..6 => drop(container.set_deadline(&known, Some(deadline_ms))),
+            6 => drop(container.set_deadline(&known, None)),
             7 => drop(container.save(&known, b"2")),
             8 => drop(container.remove(&known)),
             9 => drop(container.sync()),
@@ -105,7 +105,7 @@ impl Life {
             let _ = container.save(&id, b"1");
             if self.rng.chance(1, 4) {
                 let deadline_ms = self.now_ms() + [5_000, HOUR_MS][self.rng.below(2)];
-                let _ = container.touch(&id, Some(deadline_ms));
+                let _ = container.set_deadline(&id, Some(deadline_ms));
             }
             if self.rng.chance(1, 60) {
                 let _ = container.sync();
@@ -123,7 +123,7 @@ impl Life {
             let deadline_ms = self.now_ms() + 1;
             let touched = self
                 .open(process)
-                .is_some_and(|container| container.touch(&id, Some(deadline_ms)).is_ok());
+                .is_some_and(|container| container.set_deadline(&id, Some(deadline_ms)).is_ok());
             self.disk.kill(process);
             tally.kills += 1;
             self.check();

@@ -72,7 +72,7 @@ fn an_index_beyond_the_control_page_outlives_cuts_and_failed_syncs() {
         disk.power_cut(CutPolicy::draw(&mut rng), &mut rng);
         let container = open(&disk, Durability::Never);
         for _ in 0..SESSIONS {
-            container.touch("nobody", None).unwrap();
+            container.set_deadline("nobody", None).unwrap();
             if !container.info().unwrap().rebuilding {
                 break;
             }

@@ -194,12 +194,12 @@ fn act(
         }
         Step::Touch => {
             told.states.push(state);
-            container.touch(&told.ids[OLD], Some(u64::MAX >> 17)).is_ok()
+            container.set_deadline(&told.ids[OLD], Some(u64::MAX >> 17)).is_ok()
         }
         Step::End => {
             state[OLD] = None;
             told.states.push(state);
-            container.touch(&told.ids[OLD], Some(1)).is_ok()
+            container.set_deadline(&told.ids[OLD], Some(1)).is_ok()
         }
         Step::Recover | Step::Sync => {
             told.states.push(state);

@@ -133,8 +133,19 @@ pub(crate) const ACTS: &[Act] = &[
         run.remove(c, "absent");
         run.known_or_skip("leaving", |run| run.remove(c, "leaving"));
     }),
-    act("touch", |run, c| run.touch(c, "small", Some(LATE + 7))),
-    act("touch to end the deadline", |run, c| run.touch(c, "dated", None)),
+    act("save with timeouts", |run, c| {
+        run.save_with(c, "twice", 40);
+        run.known_or_skip("twice", |run| run.save(c, "twice", 3000));
+    }),
+    act("touch", |run, c| {
+        run.save_with(c, "absent", 40);
+        for deadline_ms in [Some(LATE + 9), None] {
+            run.known_or_skip("absent", |run| run.set_deadline(c, "absent", deadline_ms));
+            run.known_or_skip("absent", |run| run.touch(c, "absent"));
+        }
+    }),
+    act("set a deadline", |run, c| run.set_deadline(c, "small", Some(LATE + 7))),
+    act("end a deadline", |run, c| run.set_deadline(c, "dated", None)),
     act("sync", |run, c| run.sync(c)),
     act("grow", |run, c| {
         for number in 0..3 {

@@ -2,11 +2,17 @@
 //! and every error must be explained by a call that failed.
 
 use std::io;
+use std::time::Duration;
 
-use cloakroom::{ByteContainer, Change, Error, ErrorKind, Outcome, Result, Updated};
+use cloakroom::{
+    ByteContainer, Change, Error, ErrorKind, Outcome, Properties, Result, Timeouts, Updated,
+};
 
 use crate::faulty::{Call, Fault, Plan};
 use crate::known::{Held, Known, Value, held};
+
+/// The last time that an entry can have.
+const TIME_MS_MAX: u64 = (1 << 48) - 1;
 
 /// What a run knows while it goes on.
 #[derive(Debug)]
@@ -76,6 +82,23 @@ impl Run<'_> {
         self.changed(id, value, container.save(id, &bytes));
     }
 
+    /// A session with an idle timeout of its own that lasts as long as times do.
+    pub(crate) fn save_with(&mut self, container: &ByteContainer, id: &str, len: usize) {
+        let bytes = bytes(&format!("with {id}"), len);
+        let value = held(&bytes).map(|held| Held { deadline_ms: Some(TIME_MS_MAX), ..held });
+        let own = Properties::new().timeouts(Timeouts::NONE.idle(Duration::MAX));
+        self.changed(id, value, container.save_with(id, &bytes, &own));
+    }
+
+    /// Keeps such a session alive.
+    pub(crate) fn touch(&mut self, container: &ByteContainer, id: &str) {
+        let before = self.known.value(id);
+        let after = before.clone().map(|held| Held { deadline_ms: Some(TIME_MS_MAX), ..held });
+        if let Some(told) = self.changed(id, after, container.touch(id)) {
+            assert_eq!(told, before.is_some(), "{id}: whether it lived");
+        }
+    }
+
     /// The value of a session that keeps the deadline which it has.
     fn with_deadline(&self, id: &str, bytes: &[u8]) -> Value {
         let before = self.known.value(id);
@@ -131,10 +154,15 @@ impl Run<'_> {
         }
     }
 
-    pub(crate) fn touch(&mut self, container: &ByteContainer, id: &str, deadline_ms: Option<u64>) {
+    pub(crate) fn set_deadline(
+        &mut self,
+        container: &ByteContainer,
+        id: &str,
+        deadline_ms: Option<u64>,
+    ) {
         let before = self.known.value(id);
         let after = before.clone().map(|held| Held { deadline_ms, ..held });
-        if let Some(told) = self.changed(id, after, container.touch(id, deadline_ms)) {
+        if let Some(told) = self.changed(id, after, container.set_deadline(id, deadline_ms)) {
             assert_eq!(told, before.is_some(), "{id}: whether it lived");
         }
     }

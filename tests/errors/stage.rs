@@ -177,7 +177,7 @@ impl Stage {
         self.save("leaving", 35);
         self.save("dated", 38);
         let deadline_ms = Some(1 << 44);
-        assert!(open(&self.disk).touch("dated", deadline_ms).unwrap());
+        assert!(open(&self.disk).set_deadline("dated", deadline_ms).unwrap());
         let dated = self.known.value("dated").map(|held| Held { deadline_ms, ..held });
         self.known.happened("dated", dated);
         assert!(open(&self.disk).remove("gone").unwrap());

@@ -9,9 +9,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use cloakroom::storage::simulated::{Operation, SimulatedDisk, Verdict};
-use cloakroom::{ByteContainer, Durability, IdForm, Options};
+use cloakroom::{ByteContainer, Durability, IdForm, Options, Properties, Timeouts};
 
 use super::sha256::sha_256;
 
@@ -43,6 +44,8 @@ pub(crate) struct Expected {
     pub(crate) id: Vec<u8>,
     pub(crate) value: Vec<u8>,
     pub(crate) deadline_ms: Option<u64>,
+    /// Idle and absolute, in milliseconds, 0 for none, if it has timeouts of its own.
+    pub(crate) timeouts: Option<(u64, u64)>,
 }
 
 impl Golden {
@@ -94,8 +97,8 @@ fn small() -> Golden {
     }
     container.save("late", b"its deadline has passed").unwrap();
     container.save("gone", b"removed").unwrap();
-    container.touch("bob", Some(DEADLINE_MS)).unwrap();
-    container.touch("late", Some(MADE_MS + 1)).unwrap();
+    container.set_deadline("bob", Some(DEADLINE_MS)).unwrap();
+    container.set_deadline("late", Some(MADE_MS + 1)).unwrap();
     container.sync().unwrap();
     container.remove("gone").unwrap();
     container.save(ALICE, br#"{"visits":2}"#).unwrap();
@@ -108,6 +111,7 @@ fn small() -> Golden {
         id: id.to_vec(),
         value: if *id == ALICE { third.to_vec() } else { value.clone() },
         deadline_ms: (*id == b"bob").then_some(DEADLINE_MS),
+        timeouts: None,
     };
     Golden {
         name: "v0-small.room",
@@ -132,8 +136,7 @@ fn large() -> Golden {
     }
     container.sync().unwrap();
     drop(container);
-    let expected =
-        sessions.map(|(id, value)| Expected { id: id.to_vec(), value, deadline_ms: None });
+    let expected = sessions.map(|(id, value)| expected(id, value));
     Golden {
         name: "v0-large.room",
         ids: IdForm::Plain,
@@ -143,7 +146,11 @@ fn large() -> Golden {
     }
 }
 
-/// Ids as SHA-256, one of them that is the digits of another.
+fn expected(id: &[u8], value: Vec<u8>) -> Expected {
+    Expected { id: id.to_vec(), value, deadline_ms: None, timeouts: None }
+}
+
+/// Ids as SHA-256, one of them that is the digits of another; and timeouts.
 fn hashed() -> Golden {
     let disk = SimulatedDisk::new(4);
     let container = container_on(&disk, IdForm::Sha256);
@@ -152,15 +159,28 @@ fn hashed() -> Golden {
     for (id, value) in &sessions {
         container.save(id, value).unwrap();
     }
+    let idle = Timeouts::NONE.idle(Duration::from_millis(DEADLINE_MS - MADE_MS));
+    let kept = [("idle", idle), ("both", idle.absolute(Duration::MAX)), ("ever", Timeouts::NONE)];
+    let kept = kept.map(|(id, own)| {
+        container.save_with(id, b"1", &Properties::new().timeouts(own)).unwrap();
+        container.save(id, b"2").unwrap();
+        let ms =
+            |timeout: Option<Duration>| timeout.map_or(0, |timeout| timeout.as_millis() as u64);
+        Expected {
+            deadline_ms: own.idle_timeout().map(|_| DEADLINE_MS),
+            timeouts: Some((ms(own.idle_timeout()), ms(own.absolute_timeout()))),
+            ..expected(id.as_bytes(), b"2".to_vec())
+        }
+    });
     container.sync().unwrap();
     drop(container);
-    let expected =
-        sessions.map(|(id, value)| Expected { id: id.to_vec(), value, deadline_ms: None });
+    let mut expected = sessions.map(|(id, value)| expected(id, value)).to_vec();
+    expected.extend(kept);
     Golden {
         name: "v0-hashed.room",
         ids: IdForm::Sha256,
         bytes: disk.bytes(),
-        sessions: expected.to_vec(),
+        sessions: expected,
         absent: vec![b"bob"],
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Session {
     pub(crate) deadline: u64,
     pub(crate) created: u64,
     pub(crate) saved: u64,
+    /// Idle and absolute, if it has timeouts of its own.
+    pub(crate) timeouts: Option<(u64, u64)>,
 }
 
 /// Where a session's entry was found, step by step (5.2).
@@ -188,10 +190,9 @@ impl<'a> Reader<'a> {
             if u32_at(word, 0) == u32::MAX {
                 return None;
             }
-            if let Some((id, value, saved)) = self.record(word, wanted) {
-                let deadline = number(&line[46..52]);
-                let created = number(&line[52..58]);
-                return Some(Session { id, value, deadline, created, saved });
+            if let Some(session) = self.record(word, wanted) {
+                let (deadline, created) = (number(&line[46..52]), number(&line[52..58]));
+                return Some(Session { deadline, created, ..session });
             }
         }
         assert!(!must_be_there || line[16..24] == [0; 8], "a durable record is lost");
@@ -225,12 +226,8 @@ impl<'a> Reader<'a> {
         good.then_some((offset, bytes))
     }
 
-    /// Id, value and time of the record that a word names, if it is readable.
-    fn record(
-        &self,
-        word: &[u8],
-        wanted: &dyn Fn(&[u8]) -> bool,
-    ) -> Option<(Vec<u8>, Vec<u8>, u64)> {
+    /// What the record that a word names says of its session, if it is readable.
+    fn record(&self, word: &[u8], wanted: &dyn Fn(&[u8]) -> bool) -> Option<Session> {
         let (_, bytes) = self.record_bytes(word)?;
         let value_len = u32_at(bytes, 8) as usize;
         let head_len = number(&bytes[12..14]) as usize;
@@ -243,7 +240,9 @@ impl<'a> Reader<'a> {
             2 if rest.len() == 8 * value_len.div_ceil(PIECE) => self.pieces(rest, value_len)?,
             _ => return None,
         };
-        Some((id.to_vec(), value, number(&bytes[24..32])))
+        let timeouts = (head_len >= 48).then(|| (number(&bytes[32..40]), number(&bytes[40..48])));
+        let (id, saved) = (id.to_vec(), number(&bytes[24..32]));
+        Some(Session { id, value, saved, timeouts, deadline: 0, created: 0 })
     }
 
     fn pieces(&self, list: &[u8], value_len: usize) -> Option<Vec<u8>> {

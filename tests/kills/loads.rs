@@ -48,7 +48,7 @@ const CHANGES: &[Change] = &[
             a.save(LOADED);
         },
     ),
-    ("touch", |s| &s.small, |a| a.touch(LOADED)),
+    ("touch", |s| &s.small, |a| a.set_deadline(LOADED)),
     ("a split begins", |s| &s.full, |a| a.save(a.next)),
     (
         "a whole split",

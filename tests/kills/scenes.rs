@@ -129,10 +129,10 @@ impl Actor {
         });
     }
 
-    pub(crate) fn touch(&mut self, key: u16) {
+    pub(crate) fn set_deadline(&mut self, key: u16) {
         self.tells(What::Touches, key, |container, number| {
             let deadline_ms = FAR_MS + u64::from(number);
-            assert!(container.touch(value::id(key), Some(deadline_ms)).unwrap());
+            assert!(container.set_deadline(value::id(key), Some(deadline_ms)).unwrap());
         });
     }
 
@@ -269,8 +269,8 @@ pub(crate) fn all(states: &States) -> Vec<Scene<'_>> {
         a.sync();
         a.save(12);
     });
-    add("touch", small, Known, never(), |a| a.touch(13));
-    add("durable touch", unsynced, Known, durable(), |a| a.touch(13));
+    add("touch", small, Known, never(), |a| a.set_deadline(13));
+    add("durable touch", unsynced, Known, durable(), |a| a.set_deadline(13));
     add("sync", unsynced, Known, never(), Actor::sync);
     add("sync after a dead syncer", doubtful, Known, never(), Actor::sync);
     add("begin a split", full, Known, never(), |a| a.save(a.next));
@@ -284,7 +284,9 @@ pub(crate) fn all(states: &States) -> Vec<Scene<'_>> {
     add("remove while filling", filling, Known, never(), |a| (6..12).for_each(|k| a.remove(k)));
     add("end of filling", filling, Known, never(), Actor::sync);
     add("save while settling", settling, Known, never(), |a| (0..6).for_each(|k| a.save(k)));
-    add("touch while settling", settling, Known, never(), |a| (6..12).for_each(|k| a.touch(k)));
+    add("touch while settling", settling, Known, never(), |a| {
+        (6..12).for_each(|k| a.set_deadline(k))
+    });
     add("end of settling", settling, Known, never(), Actor::sync);
     add("recovery", unsynced, Unknown, never(), |a| a.save(14));
     add("recovery, durable", unsynced, Unknown, durable(), |a| a.save(14));

@@ -176,7 +176,7 @@ impl Work<'_> {
             }
             (_, 65..72) => {
                 self.mouth.tell(What::Touches, key, number);
-                container.touch(value::id(key), Some(FAR_MS + u64::from(number)))?;
+                container.set_deadline(value::id(key), Some(FAR_MS + u64::from(number)))?;
                 self.mouth.tell(done, key, number);
             }
             (_, 72..80) => {

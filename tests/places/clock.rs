@@ -41,7 +41,7 @@ fn container(durability: Durability) -> (ByteContainer, Arc<AtomicU64>) {
     drop(ByteContainer::create_on(Box::new(Wrapped(other)), options.clone()).unwrap());
     let container = ByteContainer::open_on(Box::new(Wrapped(storage)), options).unwrap();
     container.save("ends", b"a hat").unwrap();
-    container.touch("ends", Some(NOW + HOUR)).unwrap();
+    container.set_deadline("ends", Some(NOW + HOUR)).unwrap();
     container.save("stays", b"a coat").unwrap();
     (container, now_ms)
 }
@@ -72,7 +72,7 @@ fn a_clock_ten_years_behind_ends_nothing_too_late_once_it_is_right_again() {
     assert_eq!(value(&container, "ends"), b"a hat");
     container.save("ends", b"a cap").unwrap();
     container.save("made", b"a cane").unwrap();
-    container.touch("made", Some(NOW - TEN_YEARS + HOUR)).unwrap();
+    container.set_deadline("made", Some(NOW - TEN_YEARS + HOUR)).unwrap();
     let taken = container.create_session("ends", b"").unwrap();
     assert_eq!(taken, Outcome::Conflict);
     clock.store(NOW + 1, Ordering::Relaxed);

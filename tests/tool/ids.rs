@@ -54,7 +54,7 @@ fn what_is_listed_is_what_is_kept() {
     assert!(f.run(&["ls", "FILE"]).done().out.contains(ABC));
     assert_eq!(f.run(&["ls", "FILE", "--json"]).done().object()["id_sha256"], ABC);
     assert_eq!(f.run(&["dump", "FILE"]).done().object()["id_sha256"], ABC);
-    f.opened().touch("abc", Some(1)).unwrap();
+    f.opened().set_deadline("abc", Some(1)).unwrap();
     let archive = f.dir.path().join("expired.ndjson");
     f.run(&["sweep", "FILE", "--json", "--archive", archive.to_str().unwrap()]).done();
     let archived = std::fs::read_to_string(archive).unwrap();

@@ -16,8 +16,9 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use cloakroom::{ByteContainer, Durability, Options, Times};
+use cloakroom::{ByteContainer, Durability, Options, Properties, Timeouts, Times};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -85,6 +86,17 @@ fn finish(command: &mut Command, input: &[u8]) -> Ran {
         assert!(c == '\n' || !is_hidden && !turns, "{c:?} was printed: {ran:?}");
     }
     ran
+}
+
+/// None, and timeouts of each kind.
+fn properties(number: usize) -> Properties {
+    let timeout = Duration::from_millis(1 + number as u64);
+    match number % 4 {
+        0 => Properties::new(),
+        1 => Properties::new().timeouts(Timeouts::NONE),
+        2 => Properties::new().timeouts(Timeouts::NONE.idle(timeout)),
+        _ => Properties::new().timeouts(Timeouts::NONE.idle(Duration::MAX).absolute(timeout)),
+    }
 }
 
 /// A directory and the name of a container in it, which is checked at the end.
@@ -156,7 +168,8 @@ impl Fixture {
                 saved_ms: 1_700_000_000_000,
                 deadline_ms: (number % 2 == 0).then_some((1 << 48) - 1 - number as u64),
             };
-            container.restore(id, values[number % values.len()], times).unwrap();
+            let value = values[number % values.len()];
+            container.restore(id, value, times, &properties(number)).unwrap();
         }
         ids.len()
     }

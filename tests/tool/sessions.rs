@@ -1,6 +1,6 @@
 //! One session at a time: `put`, `get`, `rm`, and `ls`, which shows them all.
 
-use cloakroom::Times;
+use cloakroom::{Properties, Times};
 use serde_json::json;
 
 use super::Fixture;
@@ -66,7 +66,7 @@ fn what_is_not_there_is_exit_code_1() {
     assert_eq!(get.err, "{\"error\":\"not found: a\"}\n");
 
     f.opened().save("old", b"1").unwrap();
-    f.opened().touch("old", Some(1)).unwrap();
+    f.opened().set_deadline("old", Some(1)).unwrap();
     assert_eq!(f.run(&["get", "FILE", "old"]).code, Some(1));
 }
 
@@ -135,7 +135,7 @@ fn ls_shows_a_line_for_each_session() {
     let f = Fixture::new();
     let times =
         Times { created_ms: 0, saved_ms: 951_782_400_000, deadline_ms: Some((1 << 48) - 1) };
-    let version = f.opened().restore("a \u{1b}", b"[1, 2]", times).unwrap();
+    let version = f.opened().restore("a \u{1b}", b"[1, 2]", times, &Properties::new()).unwrap();
     let table = f.run(&["ls", "FILE"]).done().out;
     let lines: Vec<&str> = table.lines().collect();
     let heads: Vec<&str> = lines[0].split_whitespace().collect();

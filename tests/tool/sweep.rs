@@ -12,7 +12,7 @@ fn with_expired() -> Fixture {
     let container = ByteContainer::open(&f.file, options).unwrap();
     for (id, deadline_ms) in [("a", Some(1)), ("b", Some(2)), ("c", Some(4_000_000_000_000))] {
         container.save(id, format!("{{\"who\":\"{id}\"}}").as_bytes()).unwrap();
-        container.touch(id, deadline_ms).unwrap();
+        container.set_deadline(id, deadline_ms).unwrap();
     }
     f
 }

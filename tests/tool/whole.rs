@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::time::Duration;
 
+use cloakroom::Timeouts;
 use serde_json::json;
 
 use super::Fixture;
@@ -43,11 +45,20 @@ fn a_dump_says_what_the_library_knows() {
         assert_eq!(line["created_ms"], session.times.created_ms.to_string());
         assert_eq!(line["saved_ms"], session.times.saved_ms.to_string());
         assert_eq!(line["deadline_ms"], json!(session.times.deadline_ms).to_string());
+        assert_eq!(line.get("timeouts").cloned(), session.properties.own_timeouts().map(text_of));
         match line.get("value_hex") {
             Some(digits) => assert_eq!(bytes_of(digits), session.value),
             None => assert!(std::str::from_utf8(&session.value).is_ok()),
         }
     }
+}
+
+/// Timeouts as they are dumped.
+fn text_of(timeouts: Timeouts) -> String {
+    let ms = |timeout: Duration| timeout.as_millis() as u64;
+    let (idle, absolute) = (timeouts.idle_timeout(), timeouts.absolute_timeout());
+    let (idle, absolute) = (json!(idle.map(ms)), json!(absolute.map(ms)));
+    format!("{{\"idle_ms\":{idle},\"absolute_ms\":{absolute}}}")
 }
 
 fn bytes_of(digits: &str) -> Vec<u8> {

@@ -26,7 +26,8 @@ Without pipefail the shell says nothing of a dump that failed half way.
 Each line, with or without --json: {\"id_sha256\": TEXT, \"version\": TEXT, \"created_ms\": NUMBER,
 \"saved_ms\": NUMBER, \"deadline_ms\": NUMBER or null, \"value\": JSON}; \"id\" instead if the
 container keeps ids as they are, or \"id_hex\" if that is not UTF-8; \"value_hex\" instead of
-\"value\" if that is not JSON.
+\"value\" if that is not JSON; and if a session has timeouts of its own
+\"timeouts\": {\"idle_ms\": NUMBER or null, \"absolute_ms\": NUMBER or null}.
 Sessions that others save meanwhile may or may not be in it. Exit code 1 if some sessions are
 damaged; the others are printed.";
 

@@ -28,8 +28,9 @@ Examples: cloakroom get FILE ticket | jq .visits
 Exit code 1 if there is no such session, or its deadline has passed.
 Control characters in strings are printed as \\u escapes.
 With --json: {\"id\": TEXT, \"version\": TEXT, \"created_ms\": NUMBER, \"saved_ms\": NUMBER,
-\"deadline_ms\": NUMBER or null, \"value\": JSON}; \"id_hex\" instead of \"id\" if it is not UTF-8,
-\"id_sha256\" with --kept; \"value_hex\" instead of \"value\" if that is not JSON";
+\"deadline_ms\": NUMBER or null, \"timeouts\": as in dump, \"value\": JSON};
+\"id_hex\" instead of \"id\" if it is not UTF-8, \"id_sha256\" with --kept;
+\"value_hex\" instead of \"value\" if that is not JSON";
 
 pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
     let id = args.ids.parse(&args.id)?;

@@ -25,7 +25,7 @@ Example: cloakroom ls FILE
 Sizes are those of the values. Exit code 1 if some sessions are damaged; the others are listed.
 IDs are shown as they are kept.
 With --json, a line for each: {\"id_sha256\": TEXT, \"version\": TEXT, \"created_ms\": NUMBER,
-\"saved_ms\": NUMBER, \"deadline_ms\": NUMBER or null, \"size\": NUMBER of bytes},
+\"saved_ms\": NUMBER, \"deadline_ms\": NUMBER or null, \"timeouts\": as in dump, \"size\": NUMBER},
 with \"id\" for an id that is kept as it is, or \"id_hex\" if that is not UTF-8";
 
 pub(crate) fn run(args: &Args, out: &mut Output) -> Done {

@@ -7,8 +7,9 @@
 //! long commands to stop.
 
 use std::io::{self, BufWriter, ErrorKind, Stdout, Write};
+use std::time::Duration;
 
-use cloakroom::{IdForm, Session};
+use cloakroom::{IdForm, Session, Timeouts};
 
 use crate::Failure;
 use crate::escape::{compact, hex, json_of, visible, visible_json};
@@ -119,14 +120,26 @@ impl Object {
     }
 
     /// The fields that everything about a session starts with: its id, `version`,
-    /// `created_ms`, `saved_ms`, `deadline_ms`.
+    /// `created_ms`, `saved_ms`, `deadline_ms`, and `timeouts` if it has some of its own.
     pub(crate) fn of_session<T>(id: &[u8], form: IdForm, session: &Session<T>) -> Object {
-        Object::new()
+        let object = Object::new()
             .id(id, form)
             .text("version", &session.version.to_string())
             .number("created_ms", session.times.created_ms)
             .number("saved_ms", session.times.saved_ms)
-            .optional("deadline_ms", session.times.deadline_ms)
+            .optional("deadline_ms", session.times.deadline_ms);
+        match session.properties.own_timeouts() {
+            Some(own) => object.raw("timeouts", &Object::of_timeouts(own).finish()),
+            None => object,
+        }
+    }
+
+    /// `idle_ms` and `absolute_ms`.
+    fn of_timeouts(timeouts: Timeouts) -> Object {
+        let ms = |timeout: Duration| timeout.as_millis() as u64;
+        Object::new()
+            .optional("idle_ms", timeouts.idle_timeout().map(ms))
+            .optional("absolute_ms", timeouts.absolute_timeout().map(ms))
     }
 
     /// `id_sha256` for what is kept of an id, `id` for the id itself, or `id_hex` where

@@ -7,8 +7,11 @@
 
 use std::io::{self, BufRead, Read};
 use std::path::PathBuf;
+use std::time::Duration;
 
-use cloakroom::{ByteContainer, ErrorKind, IdForm, Options, SweepPolicy, Times};
+use cloakroom::{
+    ByteContainer, ErrorKind, IdForm, Options, Properties, SweepPolicy, Timeouts, Times,
+};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -76,7 +79,7 @@ pub(crate) fn restore(
             continue;
         };
         let id = line.id.kept_in(container).map_err(|why| wrong(&why))?;
-        container.restore(id, &line.value, line.times).map_err(|error| {
+        container.restore(id, &line.value, line.times, &line.properties).map_err(|error| {
             match error.kind() {
                 ErrorKind::InvalidId { .. } | ErrorKind::TooLarge { .. } => {
                     wrong(&error.to_string())
@@ -116,6 +119,7 @@ impl DumpedId {
 struct Line {
     id: DumpedId,
     times: Times,
+    properties: Properties,
     value: Vec<u8>,
 }
 
@@ -145,6 +149,10 @@ impl Line {
                 saved_ms: fields.take("saved_ms", "a number")?.ok_or("no `saved_ms`")?,
                 deadline_ms: fields.take("deadline_ms", "a number or null")?.flatten(),
             },
+            properties: match fields.take("timeouts", "an object")? {
+                Some(own) => Properties::new().timeouts(timeouts(own)?),
+                None => Properties::new(),
+            },
             value: match fields.take::<&RawValue>("value", "JSON")? {
                 Some(value) => unescaped(value.get()).into_bytes(),
                 None => fields.bytes("value_hex")?.ok_or("neither `value` nor `value_hex`")?,
@@ -165,6 +173,22 @@ impl Line {
             false => Err("a field that is unknown or one too many".into()),
         }
     }
+}
+
+/// The timeouts of a session's own.
+fn timeouts(mut fields: Fields<'_>) -> Result<Timeouts, String> {
+    let mut take = |name: &str| match fields.take::<Option<u64>>(name, "a number or null")? {
+        None | Some(None) => Ok(None),
+        Some(Some(ms @ 1..TIME_MS_END)) => Ok(Some(Duration::from_millis(ms))),
+        Some(_) => Err("a timeout that no container can keep".to_owned()),
+    };
+    let (idle, absolute) = (take("idle_ms")?, take("absolute_ms")?);
+    if !fields.0.is_empty() {
+        return Err("a field that is unknown or one too many".to_owned());
+    }
+    let mut timeouts = Timeouts::NONE;
+    timeouts = idle.map_or(timeouts, |idle| timeouts.idle(idle));
+    Ok(absolute.map_or(timeouts, |absolute| timeouts.absolute(absolute)))
 }
 
 /// The fields of an object, with their values not yet looked at.
@@ -226,7 +250,8 @@ mod tests {
     #[test]
     fn a_line_of_a_dump_is_understood() {
         let times = Times { created_ms: 1, saved_ms: 2, deadline_ms: Some(3) };
-        let line = Line { id: DumpedId::Plain(b"a".into()), times, value: b"[\"\x7f\"]".into() };
+        let (id, value) = (DumpedId::Plain(b"a".into()), b"[\"\x7f\"]".into());
+        let line = Line { id, times, properties: Properties::new(), value };
         let text = r#"{"id":"a","version":"0","created_ms":1,"saved_ms":2,"deadline_ms":3,"#;
         assert_eq!(parse(&format!("{text}\"value\":[\"\\u007f\"]}}\n")), Ok(Some(line)));
         let text = r#"{"id_hex":"ff","created_ms":1,"saved_ms":2,"value_hex":"00"}"#;
@@ -251,6 +276,14 @@ mod tests {
             (r#"{"id":"a","created_ms":-1}"#, "`created_ms` is not a number"),
             (r#"{"id":"a","created_ms":1.5}"#, "`created_ms` is not a number"),
             (r#"{"id":"a","created_ms":1,"saved_ms":1}"#, "neither `value` nor `value_hex`"),
+            (
+                r#"{"id":"a","created_ms":1,"saved_ms":1,"timeouts":{"idle_ms":0}}"#,
+                "a timeout that no container can keep",
+            ),
+            (
+                r#"{"id":"a","created_ms":1,"saved_ms":1,"timeouts":{"ttl":1}}"#,
+                "a field that is unknown or one too many",
+            ),
         ];
         for (text, why) in cases {
             assert_eq!(parse(text), Err(why.to_owned()), "{text}");

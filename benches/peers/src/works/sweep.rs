@@ -92,7 +92,7 @@ fn spread(count: u64, of: u64) -> impl Iterator<Item = u64> {
 fn put(container: &ByteContainer, session: u64, deadline_ms: u64) -> Outcome<()> {
     let id = data::id(session);
     container.save(id, &data::value(session, 0, LEN))?;
-    container.touch(id, Some(deadline_ms))?;
+    container.set_deadline(id, Some(deadline_ms))?;
     Ok(())
 }
 
