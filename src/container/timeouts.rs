@@ -24,7 +24,7 @@ const SET_BACK_MS: u64 = 25 * 60 * 60 * 1000;
 /// use cloakroom::{Container, Options, Timeouts};
 /// use std::time::Duration;
 ///
-/// let minutes = |minutes| Duration::from_secs(60 * minutes);
+/// let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
 /// let usual = Timeouts::NONE.idle(minutes(30)).absolute(minutes(12 * 60));
 /// let sessions = Container::create(&path, Options::new().timeouts(usual))?;
 /// sessions.save("a ticket", &1)?;
