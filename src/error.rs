@@ -165,6 +165,10 @@ pub enum Awaited {
     Lock,
     /// The end of a sync that somebody else had begun.
     Sync,
+    /// The session, which somebody else guards ([`ByteContainer::guard`]).
+    ///
+    /// [`ByteContainer::guard`]: crate::ByteContainer::guard
+    Guard,
 }
 
 impl Error {
@@ -279,6 +283,11 @@ impl fmt::Display for ErrorKind {
             ErrorKind::Full(source) => write!(
                 f,
                 "no space to save this ({source}); nothing is lost, free some space and try again"
+            ),
+            ErrorKind::Busy { awaited: Awaited::Guard, waited_ms, .. } => write!(
+                f,
+                "somebody else has guarded this session for more than {waited_ms} ms; try again, \
+                 and if that does not help, see which request does not come to its end"
             ),
             ErrorKind::Damaged(damage @ Damage { kind: DamageKind::Headers, .. }) => {
                 write!(f, "damaged: {damage}; nothing is found without one, restore a backup")

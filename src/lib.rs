@@ -44,7 +44,7 @@ pub mod format;
 #[cfg(feature = "sabotage")]
 pub use container::rules;
 pub use container::{
-    Archive, ByteContainer, Change, Durability, Finding, Info, MapPolicy, Options, Outcome,
+    Archive, ByteContainer, Change, Durability, Finding, Guard, Info, MapPolicy, Options, Outcome,
     Properties, Report, Session, Sessions, SweepEnd, SweepPolicy, Swept, Timeouts, Times, Updated,
     Version,
 };

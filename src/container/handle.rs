@@ -279,7 +279,7 @@ impl ByteContainer {
         Error::from(kind).at(self.file.current().path.as_deref())
     }
 
-    fn timed_out(&self, action: &'static str) -> Error {
+    pub(super) fn timed_out(&self, action: &'static str) -> Error {
         let file = self.file.current();
         Error::io(action, std::io::ErrorKind::TimedOut.into()).at(file.path.as_deref())
     }

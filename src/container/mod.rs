@@ -57,6 +57,7 @@ mod create;
 mod current;
 mod extend;
 mod growth;
+mod guard;
 mod handle;
 mod index;
 mod info;
@@ -89,6 +90,7 @@ mod unreadable;
 mod versions;
 mod writer;
 
+pub use guard::Guard;
 pub use handle::ByteContainer;
 pub use info::Info;
 pub use iter::Sessions;

@@ -4,13 +4,15 @@
 //! [`ByteContainer`](crate::ByteContainer). Values are made into JSON before
 //! anything is locked, except in `update`, which has to ask first.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 #[cfg(doc)]
 use crate::ErrorKind;
 use crate::{
-    Change, Container, Outcome, Properties, Result, Session, Swept, Times, Updated, Version,
+    Change, Container, Guard, Outcome, Properties, Result, Session, Swept, Times, Updated, Version,
 };
 
 /// Sessions.
@@ -361,6 +363,31 @@ impl Container {
     /// ```
     pub fn set_deadline(&self, id: impl AsRef<[u8]>, deadline_ms: Option<u64>) -> Result<bool> {
         self.bytes.set_deadline(id, deadline_ms)
+    }
+
+    /// Waits until nobody else guards the session, at most so long, and guards it until what
+    /// is returned is dropped; what that means is said of
+    /// [`ByteContainer::guard`](crate::ByteContainer::guard).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Busy`] with [`Awaited::Guard`](crate::Awaited::Guard).
+    ///
+    /// ```
+    /// # fn main() -> cloakroom::Result<()> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let path = dir.path().join("sessions");
+    /// # let container = cloakroom::Container::create(&path, cloakroom::Options::new())?;
+    /// let request = container.guard("a ticket", std::time::Duration::from_secs(5))?;
+    /// let pages = container.load::<u64>("a ticket")?.map_or(0, |session| session.value);
+    /// // ... the page is made, and takes its time ...
+    /// container.save("a ticket", &(pages + 1))?;
+    /// drop(request);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn guard(&self, id: impl AsRef<[u8]>, patience: Duration) -> Result<Guard> {
+        self.bytes.guard(id, patience)
     }
 
     /// Removes up to `limit` sessions whose deadline has passed. What it costs, and who

@@ -45,6 +45,11 @@ const MARK: u64 = 2;
 /// The byte that stands for [`LockName::Sync`]. No file reaches so far.
 const SYNC_BYTE: i64 = 1 << 62;
 
+/// The byte that stands for a [`LockName::Guard`]: one of 2^61 behind that of SYNC.
+fn guard_byte(number: u64) -> i64 {
+    SYNC_BYTE + 1 + (number >> 3) as i64
+}
+
 /// An open file. The descriptor is closed on exec, and its locks go with it. Most
 /// calls are one system call; a write beyond the process's file size limit is an
 /// error and no signal.
@@ -180,6 +185,7 @@ impl Storage for FileStorage {
     fn try_lock(&self, lock: LockName) -> io::Result<bool> {
         match lock {
             LockName::Sync => sys::try_lock_byte(&self.file, SYNC_BYTE),
+            LockName::Guard(number) => sys::try_lock_byte(&self.file, guard_byte(number)),
             // Written out, since std has methods of the same names by now.
             LockName::Writer => {
                 match uninterrupted(|| fs2::FileExt::try_lock_exclusive(&self.file)) {
@@ -196,6 +202,7 @@ impl Storage for FileStorage {
     fn unlock(&self, lock: LockName) -> io::Result<()> {
         match lock {
             LockName::Sync => sys::unlock_byte(&self.file, SYNC_BYTE),
+            LockName::Guard(number) => sys::unlock_byte(&self.file, guard_byte(number)),
             LockName::Writer => uninterrupted(|| fs2::FileExt::unlock(&self.file)),
         }
     }

@@ -7,6 +7,7 @@
 //! No file, no map and no system call beyond the clock and the random numbers
 //! may be used here: this storage also runs under an interpreter.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,6 +56,7 @@ struct Shared {
 struct Holders {
     writer: Option<u64>,
     sync: Option<u64>,
+    guards: BTreeMap<u64, Option<u64>>,
 }
 
 impl Holders {
@@ -62,7 +64,15 @@ impl Holders {
         match lock {
             LockName::Writer => &mut self.writer,
             LockName::Sync => &mut self.sync,
+            LockName::Guard(number) => self.guards.entry(number >> 3).or_default(),
         }
+    }
+
+    fn release(&mut self, handle: u64) {
+        for holder in [&mut self.writer, &mut self.sync] {
+            holder.take_if(|holder| *holder == handle);
+        }
+        self.guards.retain(|_, holder| holder.is_some_and(|holder| holder != handle));
     }
 }
 
@@ -178,10 +188,7 @@ impl fmt::Debug for MemoryStorage {
 
 impl Drop for MemoryStorage {
     fn drop(&mut self) {
-        let mut holders = self.holders();
-        for lock in [LockName::Writer, LockName::Sync] {
-            let _ = holders.of(lock).take_if(|holder| *holder == self.handle);
-        }
+        self.holders().release(self.handle);
     }
 }
 

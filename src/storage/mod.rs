@@ -27,8 +27,8 @@ use std::time::Duration;
 pub use file::{Access, FileStorage, OpenError, Origin};
 pub use memory::MemoryStorage;
 
-/// The locks of a container. Both are exclusive and belong to one [`Storage`]
-/// value (not to a thread or a process); both vanish when their holder dies.
+/// The locks of a container. All are exclusive and belong to one [`Storage`]
+/// value (not to a thread or a process); they vanish when their holder dies.
 ///
 /// ```
 /// # use cloakroom::storage::{LockName, MemoryStorage, Storage};
@@ -47,6 +47,9 @@ pub enum LockName {
     Writer,
     /// Held by whoever syncs, or recovers: the first change after the system was started.
     Sync,
+    /// Held by whoever wants a session for itself for a while. There are 2^61 of them: the
+    /// three lowest bits of the number do not count.
+    Guard(u64),
 }
 
 /// What the file system says about the file at this moment.

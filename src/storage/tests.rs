@@ -45,7 +45,8 @@ fn holder_seen_by(storage: &dyn Storage) -> Option<u32> {
     (0..5000).find_map(|_| storage.lock_holder())
 }
 
-const LOCKS: [LockName; 2] = [LockName::Writer, LockName::Sync];
+const LOCKS: [LockName; 4] =
+    [LockName::Writer, LockName::Sync, LockName::Guard(0), LockName::Guard(u64::MAX)];
 
 #[test]
 fn a_read_is_short_at_the_end_and_empty_beyond() {

@@ -15,6 +15,7 @@ mod fixture;
 mod forged;
 mod full;
 mod growth;
+mod guards;
 mod ids;
 mod iteration;
 mod kills;

@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{full, kills, options, permissions, processes};
+use crate::{full, guards, kills, options, permissions, processes};
 
 const ROLE: &str = "CLOAKROOM_TEST_ROLE";
 const ARGUMENT: &str = "CLOAKROOM_TEST_ARGUMENT";
@@ -28,6 +28,8 @@ fn play() {
         "fork in update" => processes::fork_in_update(),
         "fork while locked" => processes::fork_while_locked(),
         "die before a reader" => processes::die_before_a_reader(),
+        "guard" => guards::guard(),
+        "guarded visits" => guards::visits(),
         "save until killed" => kills::save_until_killed(),
         "stranger" => permissions::stranger(),
         "limited" => full::limited(),

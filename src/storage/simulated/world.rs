@@ -55,6 +55,7 @@ pub(super) struct World {
     processes: BTreeMap<ProcessId, Process>,
     writer: Option<Holder>,
     sync: Option<Holder>,
+    guards: BTreeMap<u64, Option<Holder>>,
     boot: u64,
     inode: u64,
     /// The mark of the inode in memory.
@@ -78,6 +79,7 @@ impl World {
             processes: BTreeMap::new(),
             writer: None,
             sync: None,
+            guards: BTreeMap::new(),
             boot: 1,
             inode: 1,
             marked: false,
@@ -103,12 +105,14 @@ impl World {
         match lock {
             LockName::Writer => &mut self.writer,
             LockName::Sync => &mut self.sync,
+            LockName::Guard(number) => self.guards.entry(number >> 3).or_default(),
         }
     }
 
     pub(super) fn release(&mut self, whose: impl Fn(&Holder) -> bool) {
         self.writer.take_if(|holder| whose(holder));
         self.sync.take_if(|holder| whose(holder));
+        self.guards.retain(|_, holder| holder.as_ref().is_some_and(|holder| !whose(holder)));
     }
 
     pub(super) fn release_open(&mut self, open: u64) {
