@@ -13,6 +13,7 @@ use super::index::reading;
 use super::open_file::OpenFile;
 use super::writer::Patience;
 use crate::error::{Awaited, Error, ErrorKind, Result};
+use crate::format::id::NO_DIGITS;
 use crate::storage::{LockName, Storage};
 
 /// Times that a file that is replaced all the time is opened anew.
@@ -95,7 +96,9 @@ impl OpenFile {
         if let Some(why) = self.read_only {
             return Err(ErrorKind::ReadOnly(why).into());
         }
-        let lock = LockName::Guard(self.key(self.kept(id)?.bytes()).tag.line_half());
+        let mut space = NO_DIGITS;
+        let key = self.key(self.kept(id, &mut space)?);
+        let lock = LockName::Guard(key.tag.line_half());
         let opened = self.storage().reopen().map_err(|source| Error::io("open anew", source))?;
         let Some(storage) = opened else {
             return Err(Error::io("open anew", std::io::ErrorKind::NotFound.into()));

@@ -21,7 +21,7 @@ use super::save::{Key, Target};
 use super::writer::{Attempt, Locked, Writer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::ID_LEN_MAX;
-use crate::format::id::{IdForm, KeptId};
+use crate::format::id::{IdForm, NO_DIGITS};
 
 /// Times that an operation is begun again because it had to wait for a sync.
 const ATTEMPTS: u32 = 16;
@@ -94,7 +94,8 @@ impl ByteContainer {
         if !IdForm::Plain.can_keep(id) {
             return Err(self.refused(ErrorKind::InvalidId { len: id.len() }));
         }
-        Ok(file.header.ids.kept(id).bytes().to_vec())
+        let mut space = NO_DIGITS;
+        Ok(file.header.ids.kept(id, &mut space).to_vec())
     }
 
     /// The form in which the container keeps ids.
@@ -259,7 +260,9 @@ impl ByteContainer {
     ) -> Result<T> {
         for attempt in 0..ATTEMPTS {
             let file = self.file.file()?;
-            let done = file.kept(id).and_then(|id| try_change(&file, &id, attempt, &mut operation));
+            let mut space = NO_DIGITS;
+            let kept = file.kept(id, &mut space);
+            let done = kept.and_then(|id| try_change(&file, id, attempt, &mut operation));
             match done.map_err(|error| error.at(file.path.as_deref()))? {
                 Tried::Done(value) => return Ok(value),
                 Tried::Again => {}
@@ -302,7 +305,7 @@ enum Tried<T> {
 
 fn try_change<T>(
     file: &OpenFile,
-    id: &KeptId<'_>,
+    id: &[u8],
     attempt: u32,
     operation: &mut impl FnMut(&mut Writer<'_>, Key<'_>, &Target) -> Result<Attempt<T>>,
 ) -> Result<Tried<T>> {
@@ -311,7 +314,7 @@ fn try_change<T>(
     };
     writer.step_pass()?;
     writer.step_sweep()?;
-    let key = file.key(id.bytes());
+    let key = file.key(id);
     let target = writer.target(key)?;
     let result = operation(&mut writer, key, &target)?;
     let control = writer.control;

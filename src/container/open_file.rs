@@ -17,7 +17,7 @@ use super::records::Records;
 use super::source::Source;
 use crate::error::{Damage, DamageKind, ErrorKind, NotAContainer, ReadOnly, Result};
 use crate::format::header::{HEADER_SIZE, Header, Unusable};
-use crate::format::id::KeptId;
+use crate::format::id::Digits;
 use crate::format::tag::Tagger;
 use crate::format::{BLOCK_SIZE, ID_LEN_MAX, place};
 use crate::storage::Storage;
@@ -115,14 +115,14 @@ impl OpenFile {
 
     /// What the container keeps of an id that the handle was given.
     #[inline]
-    pub(crate) fn kept<'a>(&self, id: &'a [u8]) -> Result<KeptId<'a>> {
+    pub(crate) fn kept<'a>(&self, id: &'a [u8], space: &'a mut Digits) -> Result<&'a [u8]> {
         let (form, len) = (self.header.ids, id.len());
         if self.options.kept_ids && form.can_keep(id) {
-            Ok(KeptId::Id(id))
+            Ok(id)
         } else if self.options.kept_ids || !(1..=ID_LEN_MAX).contains(&len) {
             Err(ErrorKind::InvalidId { len }.into())
         } else {
-            Ok(form.kept(id))
+            Ok(form.kept(id, space))
         }
     }
 

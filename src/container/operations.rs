@@ -15,7 +15,7 @@ use super::writer::{Attempt, Writer};
 use crate::error::Error;
 use crate::error::{ErrorKind, Result};
 use crate::format::VALUE_LEN_MAX;
-use crate::format::id::KeptId;
+use crate::format::id::NO_DIGITS;
 
 /// Sessions.
 impl ByteContainer {
@@ -71,11 +71,12 @@ impl ByteContainer {
 
     pub(super) fn found(&self, id: &[u8], value: &mut Vec<u8>) -> Result<Option<Found>> {
         let file = self.file.current();
-        let find = |id: KeptId<'_>| {
-            let key = file.key(id.bytes());
+        let find = |id| {
+            let key = file.key(id);
             file.find_session(key.tag, Wanted::Id(key.id), value)
         };
-        file.kept(id).and_then(find).map_err(|error| error.at(file.path.as_deref()))
+        let mut space = NO_DIGITS;
+        file.kept(id, &mut space).and_then(find).map_err(|error| error.at(file.path.as_deref()))
     }
 
     /// Whether [`ByteContainer::load`] would return a session. Costs the same: the

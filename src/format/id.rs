@@ -11,8 +11,11 @@
 
 use super::ID_LEN_MAX;
 
-/// Bytes of a SHA-256 as lower-case hexadecimal digits.
-const DIGITS: usize = 64;
+/// A SHA-256 as lower-case hexadecimal digits.
+pub(crate) type Digits = [u8; 64];
+
+/// Room for one.
+pub(crate) const NO_DIGITS: Digits = [0; 64];
 
 /// The form in which a container keeps ids.
 ///
@@ -55,12 +58,15 @@ impl IdForm {
         [IdForm::Plain, IdForm::Sha256].into_iter().find(|form| u64::from(form.code()) == code)
     }
 
-    /// What is kept of an id.
+    /// What is kept of an id: the id, or the digits that are put into `space`.
     #[inline]
-    pub(crate) fn kept(self, id: &[u8]) -> KeptId<'_> {
+    pub(crate) fn kept<'a>(self, id: &'a [u8], space: &'a mut Digits) -> &'a [u8] {
         match self {
-            IdForm::Plain => KeptId::Id(id),
-            IdForm::Sha256 => KeptId::Digits(digits(&hmac_sha256::Hash::hash(id))),
+            IdForm::Plain => id,
+            IdForm::Sha256 => {
+                write_digits(space, &hmac_sha256::Hash::hash(id));
+                space
+            }
         }
     }
 
@@ -69,35 +75,16 @@ impl IdForm {
         match self {
             IdForm::Plain => (1..=ID_LEN_MAX).contains(&id.len()),
             IdForm::Sha256 => {
-                id.len() == DIGITS
+                id.len() == NO_DIGITS.len()
                     && id.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
             }
         }
     }
 }
 
-/// What the file has of an id.
-#[derive(Clone, Copy)]
-pub(crate) enum KeptId<'a> {
-    Id(&'a [u8]),
-    Digits([u8; DIGITS]),
-}
-
-impl KeptId<'_> {
-    #[inline]
-    pub(crate) fn bytes(&self) -> &[u8] {
-        match self {
-            KeptId::Id(id) => id,
-            KeptId::Digits(digits) => digits,
-        }
-    }
-}
-
-fn digits(hash: &[u8; 32]) -> [u8; DIGITS] {
+fn write_digits(digits: &mut Digits, hash: &[u8; 32]) {
     let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
-    let mut digits = [0; DIGITS];
     for (pair, byte) in digits.chunks_exact_mut(2).zip(hash) {
         pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
     }
-    digits
 }
