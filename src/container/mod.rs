@@ -43,6 +43,8 @@
 //!     that nobody closed properly.
 //! 24. No bound is later than a deadline that it stands for; after a power cut, once
 //!     the pass is done.
+//! 25. The next version of a session has the timeouts of the one that a load returns,
+//!     where that can be read and no others are given.
 //!
 //! `check` looks for breaches of those that a file at rest can show.
 

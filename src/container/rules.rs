@@ -26,7 +26,7 @@ macro_rules! rules {
             /// # use cloakroom::rules::Rule;
             /// assert!(Rule::ALL.len() >= 30);
             /// for rule in Rule::ALL {
-            ///     assert!((1..=24).contains(&rule.invariant()), "{}", rule.sentence());
+            ///     assert!((1..=25).contains(&rule.invariant()), "{}", rule.sentence());
             /// }
             /// ```
             pub const ALL: &[Rule] = &[$(Rule::$rule,)*];
@@ -126,6 +126,8 @@ rules! {
     SplitsLowerBounds, 24, "What stands above a new segment is lowered before it is named.";
     MirrorsHaveBounds, 24, "What stands for an entry's mirror is lowered, too.";
     PassDerivesBounds, 24, "The pass derives the bounds of each segment anew.";
+    NextVersionHasTimeouts, 25, "A save reads the timeouts of the version before.";
+    TimeoutsStayNoted, 25, "An entry says so while any of its versions may have some.";
     HeaderLast, 20, "A container has its header when all else is durable.";
     LockForEachChange, 7, "Nothing is changed without the writer lock.";
     ReplacedFileLeft, 11, "Nothing is saved into a file that has no name any more.";

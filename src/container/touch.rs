@@ -8,6 +8,7 @@
 use super::handle::ByteContainer;
 #[cfg(doc)]
 use super::options::Options;
+use super::rules::{Rule, holds};
 use super::save::{Key, Target};
 use super::timeouts::{Now, Timeouts};
 use super::writer::{Attempt, Writer};
@@ -90,7 +91,8 @@ impl Writer<'_> {
     /// The timeouts of a living session's own. Who replaces a value that cannot be read
     /// need not know, and its timeouts are lost with it.
     pub(super) fn own_timeouts(&self, key: Key<'_>, target: &Target) -> Result<Option<Timeouts>> {
-        if !target.living.is_some_and(|entry| entry.further) {
+        let noted = target.living.is_some_and(|entry| entry.further);
+        if !noted || !holds(Rule::NextVersionHasTimeouts) {
             return Ok(None);
         }
         match self.read(key, target, &mut Vec::new()) {

@@ -62,7 +62,7 @@ impl Entry {
             mid_age: (control.write_epoch - mid_epoch).min(MID_AGE_MAX.into()) as u8,
             class: newest.class,
             large: newest.large || (self.large && kept),
-            further: newest.further || (self.further && kept),
+            further: newest.further || (self.further && kept && holds(Rule::TimeoutsStayNoted)),
             old_ended,
             mid_ended,
             ..*self

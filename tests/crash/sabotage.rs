@@ -117,6 +117,8 @@ const FOUND: &[(Rule, Hunt)] = &[
     (Rule::SplitsLowerBounds, Swept(0)),
     (Rule::MirrorsHaveBounds, Swept(0)),
     (Rule::PassDerivesBounds, Swept(0)),
+    (Rule::NextVersionHasTimeouts, Swept(0)),
+    (Rule::TimeoutsStayNoted, Swept(0)),
     (Rule::HeaderLast, Played("made_and_cut")),
     (Rule::LockForEachChange, Mixed(3)),
     (Rule::ReplacedFileLeft, Played("a_file_loses_its_name")),

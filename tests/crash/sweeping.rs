@@ -3,14 +3,17 @@
 //!
 //! What a load may return is for the other harnesses; here the oracle is invariant 24,
 //! after each kill and, once the pass is done, after each cut, and at the end that one
-//! sweep leaves nothing that has expired. One process acts at a time.
+//! sweep leaves nothing that has expired; and for some sessions invariant 25, that they keep
+//! the timeouts that they were given. One process acts at a time.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
 
 use cloakroom::storage::Storage;
 use cloakroom::storage::simulated::{CutPolicy, SimulatedDisk, SimulatedRng, Snapshot};
-use cloakroom::{ByteContainer, Durability, MapPolicy, Options, SweepEnd, SweepPolicy};
+use cloakroom::{
+    ByteContainer, Durability, MapPolicy, Options, Properties, SweepEnd, SweepPolicy, Timeouts,
+};
 
 use crate::stage::{self, say};
 
@@ -41,6 +44,28 @@ struct Life {
     next_id: u64,
     /// Sessions without a deadline that are on the disk.
     kept: Vec<Vec<u8>>,
+    /// Sessions with timeouts of their own.
+    lodgers: Vec<Lodger>,
+}
+
+struct Lodger {
+    id: String,
+    own: Properties,
+    /// It may have none any more.
+    may_be_plain: bool,
+}
+
+impl Lodger {
+    fn new(number: usize) -> Lodger {
+        let idle = Duration::from_millis(10 * HOUR_MS + number as u64);
+        let own = Properties::new().timeouts(Timeouts::NONE.idle(idle));
+        Lodger { id: format!("lodger-{number}"), own, may_be_plain: false }
+    }
+
+    fn assert_has(&self, found: &Properties) {
+        let plain = self.may_be_plain && *found == Properties::new();
+        assert!(plain || *found == self.own, "{} has {found:?}", self.id);
+    }
 }
 
 impl Life {
@@ -50,7 +75,8 @@ impl Life {
 
     fn open(&self, process: cloakroom::storage::simulated::ProcessId) -> Option<ByteContainer> {
         let options = Options::new().durability(Durability::Never).map(MapPolicy::Never);
-        ByteContainer::open_on(Box::new(self.disk.open(process)), options).ok()
+        let storage = Box::new(self.disk.open(process));
+        ByteContainer::open_on(storage, options.touch_percent(100)).ok()
     }
 
     /// A process that does some things, and is killed at one of them.
@@ -76,7 +102,7 @@ impl Life {
         let new = format!("visitor-{}", self.next_id).into_bytes();
         let known = format!("visitor-{}", self.rng.below(self.next_id as usize + 1)).into_bytes();
         let deadline_ms = self.now_ms() + [100, 5_000, 60_000, HOUR_MS][self.rng.below(4)];
-        match self.rng.below(12) {
+        match self.rng.below(15) {
             0..4 => {
                 self.next_id += 1;
                 // The second may not come to be.
@@ -88,11 +114,40 @@ impl Life {
             7 => drop(container.save(&known, b"2")),
             8 => drop(container.remove(&known)),
             9 => drop(container.sync()),
-            10 => self.disk.advance(Duration::from_millis([1, 900, 20_000][self.rng.below(3)])),
+            10 | 11 if !self.lodgers.is_empty() => self.lodge(container),
+            12 => self.disk.advance(Duration::from_millis([1, 900, 20_000][self.rng.below(3)])),
             _ => {
                 let limit = self.rng.below(20) as u64;
                 let _ = container.sweep_with(limit, |_, _| ControlFlow::Continue(()));
             }
+        }
+    }
+
+    /// Something is done to one of those who have timeouts.
+    fn lodge(&mut self, container: &ByteContainer) {
+        let number = self.rng.below(self.lodgers.len());
+        let lodger = &mut self.lodgers[number];
+        match self.rng.below(8) {
+            0..4 => drop(container.save(&lodger.id, &vec![1; self.rng.below(400)])),
+            4 => drop(container.save(&lodger.id, &vec![1; 40_000])),
+            5 => drop(container.touch(&lodger.id)),
+            6 => {
+                lodger.may_be_plain = true;
+                let _ = container.save_with(&lodger.id, b"plain", &Properties::new());
+            }
+            _ => drop(container.save_with(&lodger.id, b"again", &lodger.own)),
+        }
+    }
+
+    /// After a cut each has what it has, and keeps it.
+    fn settle_lodgers(&mut self) {
+        let container = self.open(self.disk.spawn()).unwrap();
+        for lodger in &mut self.lodgers {
+            let found = container.load(&lodger.id).unwrap().unwrap().properties;
+            lodger.assert_has(&found);
+            assert!(container.replace(&lodger.id, b"after").unwrap().saved().is_some());
+            let after = container.load(&lodger.id).unwrap().unwrap().properties;
+            assert_eq!(after, found, "{} was saved again", lodger.id);
         }
     }
 
@@ -136,8 +191,18 @@ impl Life {
 
     fn cut(&mut self, tally: &mut Tally) {
         tally.cuts += 1;
+        let container = self.open(self.disk.spawn()).unwrap();
+        for lodger in &mut self.lodgers {
+            // The cut may take what it has last.
+            if self.rng.chance(1, 4) {
+                lodger.may_be_plain = true;
+                container.save_with(&lodger.id, b"plain", &Properties::new()).unwrap();
+            }
+        }
+        drop(container);
         let policy = CUTS[self.rng.below(CUTS.len())];
         self.disk.power_cut(policy, &mut self.rng);
+        self.settle_lodgers();
         self.finish_pass();
         self.check();
     }
@@ -155,7 +220,11 @@ impl Life {
     }
 
     fn check(&self) {
-        stage::assert_sound(&stage::observer(&self.disk).check().unwrap());
+        let observer = stage::observer(&self.disk);
+        stage::assert_sound(&observer.check().unwrap());
+        for lodger in &self.lodgers {
+            lodger.assert_has(&observer.load(&lodger.id).unwrap().unwrap().properties);
+        }
     }
 
     /// Sessions that are to stay come, and are on the disk.
@@ -166,6 +235,9 @@ impl Life {
             container.save(&id, b"kept").unwrap();
             self.kept.push(id);
         }
+        let lodger = Lodger::new(self.lodgers.len());
+        container.save_with(&lodger.id, b"kept", &lodger.own).unwrap();
+        self.lodgers.push(lodger);
         container.sync().unwrap();
     }
 
@@ -217,7 +289,7 @@ pub(crate) fn run(seed: u64, tally: &mut Tally) {
         Start::Deep => disk.restore(deep()),
     }
     let rng = SimulatedRng::new(seed ^ 0x5eeb);
-    let mut life = Life { disk, rng, next_id: 0, kept: Vec::new() };
+    let mut life = Life { disk, rng, next_id: 0, kept: Vec::new(), lodgers: Vec::new() };
     life.keep();
     let (rounds, visits) = if start == Start::Empty { (6, 30) } else { (3, 12) };
     for _ in 0..rounds {
