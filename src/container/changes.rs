@@ -33,22 +33,46 @@ impl Change {
     }
 }
 
+/// What changes of one segment come to in its tally.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    /// Of one of the entries: it tells the segment.
+    tag: Option<Tag>,
+    lines: i32,
+    sessions: i32,
+}
+
 impl Writer<'_> {
     /// Makes changes to entries of one page that have no mirror, in the order of their
     /// places. They are all counted in one segment.
     pub(super) fn change_page(&mut self, changes: &[Change]) -> Result<()> {
-        let Some(first) = changes.first() else { return Ok(()) };
+        let mut counts = Counts::default();
+        let written = self.write_page(changes, &mut counts);
+        self.count_all(counts).and(written)
+    }
+
+    /// The same, not counted yet: that is for who changes several pages of a segment.
+    pub(super) fn write_page(&mut self, changes: &[Change], counts: &mut Counts) -> Result<()> {
         for change in changes {
             self.withhold_lost(&change.before, change.after.as_ref())?;
         }
         self.write_changes(changes)?;
-        let (mut lines, mut sessions) = (0, 0);
+        for change in changes {
+            counts.tag = Some(change.before.tag);
+            counts.lines += change.lines();
+            counts.sessions += change.sessions();
+        }
         for change in changes {
             self.release_dropped(&change.before, change.after.as_ref())?;
-            lines += change.lines();
-            sessions += change.sessions();
         }
-        self.count_changed(first.before.tag, lines, sessions)
+        Ok(())
+    }
+
+    pub(super) fn count_all(&mut self, counts: Counts) -> Result<()> {
+        match counts.tag {
+            Some(tag) => self.count_changed(tag, counts.lines, counts.sessions),
+            None => Ok(()),
+        }
     }
 
     fn write_changes(&mut self, changes: &[Change]) -> Result<()> {

@@ -12,7 +12,7 @@
 //! be behind until it has told so for a day.
 
 use super::bounds::include;
-use super::changes::Change;
+use super::changes::{Change, Counts};
 use super::options::SweepPolicy;
 use super::save::Target;
 use super::timeouts::{Now, Timeouts};
@@ -175,9 +175,11 @@ impl Writer<'_> {
             Fate::Goes if entry.large && std::mem::replace(&mut large, true) => Fate::Stays,
             fate => fate,
         };
+        let mut counts = Counts::default();
+        let mut ended = Ok(());
         let due = (0..PAGES).filter(|page| kept.get(*page).is_due(now_ms));
         for page in due.take(pages_max) {
-            match self.sweep_page(number, page, now_ms, &mut fate) {
+            match self.sweep_page(number, page, now_ms, &mut counts, &mut fate) {
                 Ok((bound, more)) => {
                     bounds.set(page, bound);
                     removed += more;
@@ -188,9 +190,14 @@ impl Writer<'_> {
                 {
                     bounds.set(page, Bound::of(now_ms.saturating_add(AGAIN_MS)));
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    ended = Err(error);
+                    break;
+                }
             }
         }
+        // All pages at once: a kill before this leaves a count that is too high.
+        self.count_all(counts).and(ended)?;
         self.replace_bounds(number, &kept, &bounds)?;
         Ok(removed)
     }
@@ -201,6 +208,7 @@ impl Writer<'_> {
         number: u32,
         page: usize,
         now_ms: u64,
+        counts: &mut Counts,
         fate: &mut impl FnMut(u64, &Entry) -> Fate,
     ) -> Result<(Bound, u32)> {
         let again = Bound::of(now_ms.saturating_add(AGAIN_MS));
@@ -227,7 +235,7 @@ impl Writer<'_> {
                 Fate::Goes => put_off = put_off.min(Bound::of(now_ms.saturating_add(1000))),
             }
         }
-        self.change_page(&changes)?;
+        self.write_page(&changes, counts)?;
         Ok((bounds.earliest().min(put_off), removed + changes.len() as u32))
     }
 

@@ -11,11 +11,12 @@ use crate::fixture::{Fixture, bytes, field, number, quick, refusal, value};
 const MAX: usize = 4 << 20;
 const BLOCK: usize = 65536;
 
-/// Bytes of a record before the id.
+/// Bytes of a record without timeouts before the id.
 fn record_head() -> usize {
     let tables = cloakroom::format::layout();
     let record = tables.iter().find(|structure| structure.name == "record").unwrap();
-    record.fields.last().map_or(0, |field| field.offset + field.size)
+    let last = record.fields.iter().find(|field| field.name == "saved");
+    last.map_or(0, |field| field.offset + field.size)
 }
 
 /// Sizes of the classes of a new container, from its header.

@@ -7,7 +7,7 @@ use cloakroom::Durability::{Durable, Never};
 use cloakroom::storage::simulated::{
     Call, CutPolicy, Operation, SimulatedDisk, SimulatedRng, Verdict,
 };
-use cloakroom::{ByteContainer, ErrorKind, Finding, Options};
+use cloakroom::{ByteContainer, ErrorKind, Finding, IdForm, Options};
 
 use crate::inherited::Inherited;
 use crate::play::{LARGE, LONG, MIDDLE, Person, Play, SHORT, THIRD};
@@ -166,7 +166,7 @@ pub(crate) fn made_and_cut(scenes: &Scenes<'_>) -> Play {
         let disk = SimulatedDisk::new(call);
         let process = disk.spawn();
         disk.kill_at(process, call);
-        let options = Options::new().durability(Never);
+        let options = Options::new().ids(IdForm::Plain).durability(Never);
         let made = ByteContainer::create_on(Box::new(disk.open(process)), options).is_ok();
         disk.clear_script();
         let dead = disk.snapshot();

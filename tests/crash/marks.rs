@@ -8,7 +8,7 @@ use cloakroom::storage::simulated::{
     CutPolicy, Operation, SimulatedDisk, SimulatedRng, SimulatedStorage,
 };
 use cloakroom::storage::{Storage, View};
-use cloakroom::{ByteContainer, Durability, Options};
+use cloakroom::{ByteContainer, Durability, IdForm, Options};
 
 use crate::stage;
 
@@ -66,7 +66,7 @@ fn disk_of(seed: u64) -> SimulatedDisk {
     disk.keep_inode();
     disk.advance(Duration::from_secs(86_400));
     let storage = Box::new(disk.open(disk.spawn()));
-    drop(ByteContainer::create_on(storage, Options::new()).unwrap());
+    drop(ByteContainer::create_on(storage, Options::new().ids(IdForm::Plain)).unwrap());
     disk
 }
 

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use cloakroom::storage::simulated::{CutPolicy, SimulatedDisk, SimulatedRng};
-use cloakroom::{ByteContainer, Durability, MapPolicy, Options};
+use cloakroom::{ByteContainer, Durability, IdForm, MapPolicy, Options};
 
 pub(crate) fn options(durability: Durability) -> Options {
-    let hasty = Options::new().lock_deadline(Duration::from_millis(2));
+    let hasty = Options::new().ids(IdForm::Plain).lock_deadline(Duration::from_millis(2));
     hasty.durability(durability).map(MapPolicy::Never)
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloakroom::storage::simulated::{CutPolicy, SimulatedDisk, SimulatedRng};
-use cloakroom::{ByteContainer, Durability, MapPolicy, Options};
+use cloakroom::{ByteContainer, Durability, IdForm, MapPolicy, Options};
 
 use crate::play::Play;
 use crate::plays::Scenes;
@@ -19,13 +19,16 @@ fn rotten(disk: &SimulatedDisk, id: &str, value: &[u8]) -> SimulatedDisk {
     let mut image = disk.bytes();
     let place = image.windows(value.len()).position(|window| window == value).unwrap();
     let head = cloakroom::format::layout().iter().find(|known| known.name == "record").unwrap();
-    let head_len = head.fields.iter().map(|field| field.offset + field.size).max().unwrap();
+    // It has no timeouts, which come behind this.
+    let last = head.fields.iter().find(|field| field.name == "saved").unwrap();
+    let head_len = last.offset + last.size;
     image[place - id.len() - head_len] ^= 1;
     SimulatedDisk::with_bytes(1, &image)
 }
 
 fn options() -> Options {
     Options::new()
+        .ids(IdForm::Plain)
         .durability(Durability::Never)
         .map(MapPolicy::Never)
         .lock_deadline(Duration::from_millis(2))

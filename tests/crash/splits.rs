@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cloakroom::Durability::Never;
 use cloakroom::storage::simulated::{Call, Operation, SimulatedDisk, SimulatedRng, Verdict};
-use cloakroom::{ByteContainer, Options};
+use cloakroom::{ByteContainer, IdForm, Options};
 
 use crate::stage;
 
@@ -91,7 +91,7 @@ impl Crowd {
 pub(crate) fn split_off_while_the_pass_runs(_: &Scenes<'_>) -> Play {
     let disk = SimulatedDisk::new(1);
     disk.keep_inode();
-    let options = || Options::new().durability(Never);
+    let options = || Options::new().ids(IdForm::Plain).durability(Never);
     let storage = Box::new(disk.open(disk.spawn()));
     let container = ByteContainer::create_on(storage, options()).unwrap();
     let mut crowd = Crowd { container, versions: HashMap::new() };

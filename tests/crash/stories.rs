@@ -9,7 +9,7 @@ use cloakroom::storage::MemoryStorage;
 use cloakroom::storage::simulated::{
     Call, CutPolicy, Operation, SimulatedDisk, SimulatedRng, Verdict,
 };
-use cloakroom::{ByteContainer, Durability, ErrorKind, Options, Session};
+use cloakroom::{ByteContainer, Durability, ErrorKind, IdForm, Options, Session};
 
 use crate::stage::{create, open};
 
@@ -46,7 +46,7 @@ fn a_durable_removal_that_finds_the_work_done_waits_for_the_disk_all_the_same() 
 #[test]
 fn visitors_who_come_and_go_leave_no_growing_index_behind() {
     let storage = Box::new(MemoryStorage::new());
-    let options = Options::new().durability(Durability::Never);
+    let options = Options::new().ids(IdForm::Plain).durability(Durability::Never);
     let container = ByteContainer::create_on(storage, options).unwrap();
     for number in 0..40_000u64 {
         let id = number.to_le_bytes();

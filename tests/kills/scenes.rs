@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use cloakroom::{ByteContainer, Change, Durability, MapPolicy, Options, Outcome, Updated};
+use cloakroom::{ByteContainer, Change, Durability, IdForm, MapPolicy, Options, Outcome, Updated};
 
 use crate::dice::Dice;
 use crate::ledger::{After, Ledger, Reading};
@@ -147,7 +147,8 @@ impl Actor {
 }
 
 pub(crate) fn never() -> Options {
-    Options::new().durability(Durability::Never).map(MapPolicy::AfterLoads(4))
+    let plain = Options::new().ids(IdForm::Plain);
+    plain.durability(Durability::Never).map(MapPolicy::AfterLoads(4))
 }
 
 pub(crate) fn durable() -> Options {
