@@ -100,26 +100,34 @@ impl OpenFile {
             // Unchanged once more, after other words were tried and epochs compared?
             // Else the entry was superseded meanwhile, and what was seen of it, of its
             // records and of the control line do not belong together.
-            if unchanged
-                && look.word() != Some(entry.cur)
-                && (index.source.line(hit.offset).ok().flatten() != Some(hit.line)
-                    || index.segments()? != segments)
-            {
+            if unchanged && look.word() != Some(entry.cur) && !self.is_as_seen(&hit, segments)? {
                 previous = None;
                 continue;
             }
             match look {
                 Look::Absent(_) => return Ok(None),
                 Look::Found(word, loaded) => {
-                    let now_ms = self.now_for(&entry);
-                    let found = Found { entry, word, loaded };
-                    return Ok((!entry.is_expired(now_ms)).then_some(found));
+                    if !entry.is_expired(self.now_for(&entry)) {
+                        return Ok(Some(Found { entry, word, loaded }));
+                    }
+                    // A touch may have given it more time, before that was over.
+                    if self.is_as_seen(&hit, segments)? {
+                        return Ok(None);
+                    }
+                    previous = None;
                 }
                 Look::Unreadable if unchanged => return lost(&entry, durable),
                 Look::Unreadable => previous = Some((hit, segments)),
             }
         }
         Err(Error::io("load", std::io::Error::from(std::io::ErrorKind::TimedOut)))
+    }
+
+    /// Whether the line is what it was, under the same number of segments.
+    fn is_as_seen(&self, hit: &Hit, segments: u32) -> Result<bool> {
+        let index = &self.records.index;
+        let line = index.source.line(hit.offset).ok().flatten();
+        Ok(line == Some(hit.line) && index.segments()? == segments)
     }
 
     /// Whether no power cut can have taken the newest version.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::timeouts::{Now, Timeouts};
+use super::timeouts::Timeouts;
 use crate::format::entry::Entry;
 use crate::format::id::IdForm;
 
@@ -364,10 +364,10 @@ impl Options {
     }
 
     /// The deadline that a touch gives a session with these timeouts, if it is to be written.
-    pub(crate) fn touched(&self, timeouts: Timeouts, entry: &Entry, now: Now) -> Option<u64> {
+    pub(crate) fn touched(&self, timeouts: Timeouts, entry: &Entry, now_ms: u64) -> Option<u64> {
         let before = entry.deadline_ms;
-        let next = timeouts.deadline(before, entry.created_ms, now);
-        timeouts.touch_is_due(before, next, self.touch_percent, now).then_some(next)
+        let next = timeouts.deadline(before, entry.created_ms, now_ms);
+        timeouts.touch_is_due(before, next, self.touch_percent, now_ms).then_some(next)
     }
 
     pub(crate) fn ids_at_creation(&self) -> IdForm {

@@ -125,13 +125,14 @@ impl Writer<'_> {
             self.want_room(target)?;
             return Ok(Attempt::Sync);
         };
-        let own_timeouts = match draft.properties {
-            Some(properties) => properties.timeouts,
-            None => self.own_timeouts(key, target)?,
-        };
+        let now_ms = self.file.storage().now_ms().min(TIME_MS_MAX);
+        if target.living.is_some_and(|entry| entry.is_expired(now_ms)) {
+            // It lived when it was looked for, and others may have seen since that it is over.
+            return Ok(Attempt::Sync);
+        }
+        let own_before = self.own_timeouts(key, target)?;
+        let own_timeouts = draft.properties.map_or(own_before, |given| given.timeouts);
         let timeouts = own_timeouts.unwrap_or(self.file.options.timeouts);
-        let now = self.now_for(timeouts);
-        let now_ms = now.ms.min(TIME_MS_MAX);
         let head = Head {
             times: RecordTimes {
                 nonce: self.file.nonces.next(self.file.storage())?,
@@ -148,10 +149,10 @@ impl Writer<'_> {
         let (created_ms, deadline_ms) = match (draft.times, target.living) {
             (Some(times), _) => (times.created_ms, times.deadline_ms.map_or(0, |ms| ms.max(1))),
             (None, Some(entry)) => {
-                let before = if draft.properties.is_some() { 0 } else { entry.deadline_ms };
-                (entry.created_ms, timeouts.deadline(before, entry.created_ms, now))
+                let before = if own_timeouts == own_before { entry.deadline_ms } else { 0 };
+                (entry.created_ms, timeouts.deadline(before, entry.created_ms, now_ms))
             }
-            (None, None) => (now_ms, timeouts.deadline(0, now_ms, now)),
+            (None, None) => (now_ms, timeouts.deadline(0, now_ms, now_ms)),
         };
         // To make space, a trim may have changed this very entry.
         let before = if self.entries_changed { self.entry_in(&lines)? } else { target.raw };

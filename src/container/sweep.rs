@@ -8,14 +8,12 @@
 //! early is raised on the way, so steps come to an end.
 //!
 //! A clock that has jumped more than a day ahead deletes nothing on the word of one
-//! reading: it must be confirmed a minute later. One that has jumped back as far is known to
-//! be behind until it has told so for a day.
+//! reading: it must be confirmed a minute later.
 
 use super::bounds::include;
 use super::changes::{Change, Counts};
 use super::options::SweepPolicy;
 use super::save::Target;
-use super::timeouts::{Now, Timeouts};
 use super::versions::Newest;
 use super::writer::{Attempt, Writer};
 use crate::error::{ErrorKind, Result};
@@ -100,29 +98,21 @@ impl Writer<'_> {
     /// Whether the clock is to be believed; notes what it told.
     pub(super) fn believes(&mut self, now_ms: u64) -> Result<bool> {
         let sweep = self.sweep();
-        let behind = Now::new(now_ms, sweep.seen_ms).is_behind;
-        let near = !behind && now_ms <= sweep.seen_ms.saturating_add(DOUBT_MS);
-        let since_ms = now_ms.checked_sub(sweep.doubt_ms).filter(|_| sweep.doubt_ms != 0);
-        let confirmed = since_ms.is_some_and(|since_ms| {
-            if behind { since_ms >= DOUBT_MS } else { (CONFIRM_MS..=DOUBT_MS).contains(&since_ms) }
-        });
+        let near = now_ms <= sweep.seen_ms.saturating_add(DOUBT_MS);
+        let confirmed = sweep.doubt_ms != 0
+            && now_ms >= sweep.doubt_ms.saturating_add(CONFIRM_MS)
+            && now_ms <= sweep.doubt_ms.saturating_add(DOUBT_MS);
         if near || confirmed {
             if sweep.doubt_ms != 0 || now_ms.abs_diff(sweep.seen_ms) > NOTE_MS {
                 self.set_sweep(Sweep { seen_ms: now_ms, doubt_ms: 0, ..sweep })?;
             }
             return Ok(true);
         }
-        if since_ms.is_none_or(|since_ms| since_ms > DOUBT_MS) {
+        let other = now_ms < sweep.doubt_ms || now_ms > sweep.doubt_ms.saturating_add(DOUBT_MS);
+        if sweep.doubt_ms == 0 || other {
             self.set_sweep(Sweep { doubt_ms: now_ms, ..sweep })?;
         }
-        // A clock that is behind ends nobody too early.
-        Ok(behind)
-    }
-
-    /// What the clock says to who reckons a deadline from these timeouts.
-    pub(super) fn now_for(&self, timeouts: Timeouts) -> Now {
-        let seen_ms = if timeouts.idle_timeout().is_some() { self.sweep().seen_ms } else { 0 };
-        Now::new(self.file.storage().now_ms(), seen_ms)
+        Ok(false)
     }
 
     /// Looks for a page in which something is due, raising one bound that is too early.

@@ -2,21 +2,19 @@
 //!
 //! The deadline is in the session's entry, and a load looks at nothing else. It is
 //! reckoned anew by each save and each touch, from the timeouts of the session's own, which are
-//! in its record, or else from those of the handle. A clock that was set back must not
-//! end sessions that were saved meanwhile: see [`Timeouts::deadline`].
+//! in its record, or else from those of the handle. Nothing can tell a clock that is behind
+//! now from one that was ahead before, so an idle timeout moves a deadline later and never
+//! earlier: whatever the clock does, nobody who comes in time is lost.
 
 use std::time::Duration;
 
 use crate::format::TIME_MS_MAX;
 use crate::format::record::OwnTimeouts;
 
-/// How much later than reckoned a deadline may be and stay: as far as clocks are set back
-/// and forth, a day and an hour.
-const SET_BACK_MS: u64 = 25 * 60 * 60 * 1000;
-
 /// How long a session lives when nobody removes it. None of them: for ever.
 ///
-/// They are kept in milliseconds, what is shorter as one, up to 2^48 - 1 of them.
+/// They are kept in milliseconds, what is shorter as one, up to 2^48 - 1 of them. An idle
+/// timeout moves the end of a session to a later time only, whatever the clock says.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -101,20 +99,11 @@ impl Timeouts {
     }
 
     /// The deadline of a session that is saved or touched now, as an entry has it (0 is
-    /// never). `before` is the one that it has, 0 for a new session.
-    ///
-    /// A deadline that is later than reckoned by a day or so stays: the clock may have been
-    /// set back, and when it is right again the session must not be over. Where the clock is
-    /// known to be behind, a later one stays however much later it is. One that is still later
-    /// was given while the clock was ahead, and becomes what it should be.
-    pub(crate) fn deadline(self, before: u64, created_ms: u64, now: Now) -> u64 {
-        let absolute = self.absolute_ms.map(|ms| created_ms.saturating_add(ms));
-        let idle = self.idle_ms.map(|ms| {
-            let reckoned = now.ms.saturating_add(ms);
-            let stays = now.is_behind || before <= reckoned.saturating_add(SET_BACK_MS);
-            if stays { reckoned.max(before) } else { reckoned }
-        });
+    /// never). `before` is the one that it has, 0 where that does not count.
+    pub(crate) fn deadline(self, before: u64, created_ms: u64, now_ms: u64) -> u64 {
+        let idle = self.idle_ms.map(|ms| now_ms.saturating_add(ms).max(before));
         let unmoved = (before != 0).then_some(before);
+        let absolute = self.absolute_ms.map(|ms| created_ms.saturating_add(ms));
         let end = match (idle.or(unmoved), absolute) {
             (Some(one), Some(other)) => one.min(other),
             (one, other) => one.or(other).unwrap_or(0),
@@ -122,26 +111,11 @@ impl Timeouts {
         end.min(TIME_MS_MAX)
     }
 
-    /// Whether a touch now should be written: only where less than `percent` of the idle
-    /// time is left, or the deadline is not one that these timeouts give at all.
-    pub(crate) fn touch_is_due(self, before: u64, next: u64, percent: u8, now: Now) -> bool {
-        let share = self.idle_ms.unwrap_or(0) / 100 * u64::from(percent.min(100));
-        next != before && (before == 0 || next < before || before < now.ms.saturating_add(share))
-    }
-}
-
-/// What the clock says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Now {
-    pub(crate) ms: u64,
-    /// It has said more than a day more before.
-    pub(crate) is_behind: bool,
-}
-
-impl Now {
-    /// `seen_ms` is a time that was believed (sweep line).
-    pub(crate) fn new(ms: u64, seen_ms: u64) -> Now {
-        Now { ms, is_behind: ms.saturating_add(SET_BACK_MS) < seen_ms }
+    /// Whether a touch that makes the deadline `next` should be written: where no more than
+    /// `percent` of the idle time is left, or it ends sooner by the absolute timeout.
+    pub(crate) fn touch_is_due(self, before: u64, next: u64, percent: u8, now_ms: u64) -> bool {
+        let share = self.idle_ms.unwrap_or(0) * u64::from(percent.min(100)) / 100;
+        next != before && (before == 0 || next < before || before < now_ms.saturating_add(share))
     }
 }
 
@@ -158,10 +132,6 @@ mod tests {
     const DAY: u64 = 24 * HOUR;
     const NOW: u64 = 20_000 * DAY;
 
-    fn now(ms: u64) -> Now {
-        Now::new(ms, NOW)
-    }
-
     fn hours(idle: Option<u64>, absolute: Option<u64>) -> Timeouts {
         let ms = |hours: Option<u64>| hours.map(|hours| hours * HOUR);
         Timeouts { idle_ms: ms(idle), absolute_ms: ms(absolute) }
@@ -170,59 +140,51 @@ mod tests {
     #[test]
     fn the_earlier_of_both_ends_counts() {
         let both = hours(Some(1), Some(3));
-        assert_eq!(both.deadline(0, NOW, now(NOW)), NOW + HOUR);
-        assert_eq!(both.deadline(NOW + HOUR, NOW, now(NOW + HOUR / 2)), NOW + HOUR + HOUR / 2);
-        assert_eq!(both.deadline(NOW + 3 * HOUR, NOW, now(NOW + 5 * HOUR / 2)), NOW + 3 * HOUR);
-        assert_eq!(hours(None, Some(3)).deadline(0, NOW, now(NOW)), NOW + 3 * HOUR);
-        assert_eq!(Timeouts::NONE.deadline(0, NOW, now(NOW)), 0);
+        assert_eq!(both.deadline(0, NOW, NOW), NOW + HOUR);
+        assert_eq!(both.deadline(NOW + HOUR, NOW, NOW + HOUR / 2), NOW + HOUR + HOUR / 2);
+        assert_eq!(both.deadline(NOW + 3 * HOUR, NOW, NOW + 5 * HOUR / 2), NOW + 3 * HOUR);
+        assert_eq!(hours(None, Some(3)).deadline(0, NOW, NOW), NOW + 3 * HOUR);
+        assert_eq!(Timeouts::NONE.deadline(0, NOW, NOW), 0);
     }
 
     #[test]
     fn without_an_idle_timeout_a_deadline_stays_up_to_the_absolute_one() {
-        assert_eq!(Timeouts::NONE.deadline(7, NOW, now(NOW)), 7);
-        assert_eq!(hours(None, Some(3)).deadline(NOW + HOUR, NOW, now(NOW)), NOW + HOUR);
-        assert_eq!(hours(None, Some(3)).deadline(NOW + DAY, NOW, now(NOW)), NOW + 3 * HOUR);
+        assert_eq!(Timeouts::NONE.deadline(7, NOW, NOW), 7);
+        assert_eq!(hours(None, Some(3)).deadline(NOW + HOUR, NOW, NOW), NOW + HOUR);
+        assert_eq!(hours(None, Some(3)).deadline(NOW + DAY, NOW, NOW), NOW + 3 * HOUR);
     }
 
     #[test]
     fn a_clock_set_back_ends_no_session() {
-        let idle = hours(Some(1), None);
         let before = NOW + HOUR;
-        for back in [1, HOUR, DAY, 30 * DAY, 10_000 * DAY] {
-            assert_eq!(idle.deadline(before, NOW, now(NOW - back)), before, "{back}");
+        for back in [1, HOUR, 25 * HOUR + 1, 30 * DAY, 20_000 * DAY] {
+            assert_eq!(hours(Some(1), None).deadline(before, NOW, NOW - back), before, "{back}");
         }
     }
 
     #[test]
-    fn a_deadline_from_a_clock_far_ahead_becomes_what_it_should_be() {
-        let idle = hours(Some(1), None);
-        assert_eq!(idle.deadline(NOW + 400 * DAY, NOW, now(NOW)), NOW + HOUR);
-        assert_eq!(idle.deadline(NOW + DAY, NOW, now(NOW)), NOW + DAY, "that may be either");
-    }
-
-    #[test]
     fn a_touch_is_due_when_a_share_of_the_idle_time_is_over() {
-        let idle = hours(Some(10), None);
-        let due = |before: u64, percent: u8| {
-            let next = idle.deadline(before, NOW, now(NOW));
-            idle.touch_is_due(before, next, percent, now(NOW))
+        let due = |idle_ms: u64, left: u64, percent: u8| {
+            let idle = Timeouts::NONE.idle(Duration::from_millis(idle_ms));
+            let before = if left == 0 { 0 } else { NOW + left };
+            idle.touch_is_due(before, idle.deadline(before, NOW, NOW), percent, NOW)
         };
-        assert!(!due(NOW + 10 * HOUR, 80) && !due(NOW + 8 * HOUR, 80));
-        assert!(due(NOW + 8 * HOUR - 1, 80) && due(NOW + 1, 80) && due(0, 80));
-        assert!(due(NOW + 10 * HOUR - 1, 100) && !due(NOW + 10 * HOUR, 200));
-        assert!(!due(NOW + 1, 0));
-        assert!(due(NOW + 400 * DAY, 80), "it was given by a clock that was ahead");
-        assert!(!due(NOW + DAY, 80));
+        assert!(!due(10 * HOUR, 10 * HOUR, 80) && !due(10 * HOUR, 8 * HOUR, 80));
+        assert!(due(10 * HOUR, 8 * HOUR - 1, 80) && due(10 * HOUR, 1, 80));
+        assert!(due(10 * HOUR, 0, 80), "it has no deadline yet");
+        assert!(due(10 * HOUR, 10 * HOUR - 1, 100) && !due(10 * HOUR, 10 * HOUR, 200));
+        assert!(!due(10 * HOUR, 1, 0) && !due(10 * HOUR, 400 * DAY, 80));
+        assert!(due(50, 49, 100) && due(150, 149, 100) && !due(50, 40, 80) && due(50, 39, 80));
     }
 
     #[test]
     fn the_largest_numbers_do_no_harm() {
         let long = Timeouts::NONE.idle(Duration::MAX).absolute(Duration::MAX);
-        assert_eq!(long.deadline(u64::MAX, u64::MAX, now(u64::MAX)), TIME_MS_MAX);
+        assert_eq!(long.deadline(u64::MAX, u64::MAX, u64::MAX), TIME_MS_MAX);
         assert_eq!(Timeouts::from_record(long.to_record()), long);
         let own = OwnTimeouts { idle_ms: u64::MAX, absolute_ms: u64::MAX };
         assert_eq!(Timeouts::from_record(own), long);
         assert_eq!(millis(Duration::ZERO), 1);
-        assert!(!long.touch_is_due(TIME_MS_MAX, TIME_MS_MAX, 255, now(u64::MAX)));
+        assert!(!long.touch_is_due(TIME_MS_MAX, TIME_MS_MAX, 255, u64::MAX));
     }
 }

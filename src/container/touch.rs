@@ -10,7 +10,7 @@ use super::handle::ByteContainer;
 use super::options::Options;
 use super::rules::{Rule, holds};
 use super::save::{Key, Target};
-use super::timeouts::{Now, Timeouts};
+use super::timeouts::Timeouts;
 use super::writer::{Attempt, Writer};
 use crate::error::Result;
 use crate::format::TIME_MS_MAX;
@@ -19,10 +19,12 @@ use crate::format::entry::Entry;
 /// Deadlines.
 impl ByteContainer {
     /// Keeps a session alive: its deadline becomes what its [`Timeouts`](crate::Timeouts), or
-    /// else those of the handle, say from now on. False if there is no such session. Without
+    /// else those of the handle, say from now on. False if there is no such session, or it is over
+    /// by an absolute timeout. Without
     /// an idle timeout there is nothing to do, and as long as most of the idle time is left
     /// ([`Options::touch_percent`](crate::Options::touch_percent)) nothing is done: that costs
-    /// a load. Else one line of 64 bytes is written.
+    /// a load, and says nothing of whether an earlier touch is on the disk. Else one line of 64
+    /// bytes is written, after a reading of the value where the session has timeouts of its own.
     ///
     /// # Errors
     /// As [`ByteContainer::save`], and as [`ByteContainer::load`].
@@ -55,8 +57,7 @@ impl ByteContainer {
         let options = &self.file.current().options;
         let timeouts = found.own_timeouts().unwrap_or(options.timeouts);
         let now_ms = self.file.current().storage().now_ms();
-        // Whether the clock is behind is seen under the lock.
-        let touched = options.touched(timeouts, &found.entry, Now::new(now_ms, 0));
+        let touched = options.touched(timeouts, &found.entry, now_ms);
         Ok(if touched.is_none() { Some(true) } else { None })
     }
 
@@ -108,10 +109,19 @@ impl Writer<'_> {
             return Ok(Attempt::Done(false));
         };
         let timeouts = self.own_timeouts(key, target)?.unwrap_or(self.file.options.timeouts);
-        match self.file.options.touched(timeouts, &living, self.now_for(timeouts)) {
-            Some(deadline_ms) => self.set_deadline(target, deadline_ms),
-            None => Ok(Attempt::Done(true)),
+        let now_ms = self.file.storage().now_ms();
+        if living.is_expired(now_ms) {
+            // Others may have seen that it is over.
+            return Ok(Attempt::Done(false));
         }
+        let Some(deadline_ms) = self.file.options.touched(timeouts, &living, now_ms) else {
+            return Ok(Attempt::Done(true));
+        };
+        Ok(match self.set_deadline(target, deadline_ms)? {
+            // Its absolute timeout may be over.
+            Attempt::Done(lives) => Attempt::Done(lives && deadline_ms > now_ms),
+            Attempt::Sync => Attempt::Sync,
+        })
     }
 
     /// Moves the deadline of a living session. Only the entry is written.

@@ -188,59 +188,109 @@ fn a_new_life_has_nothing_of_the_one_before() {
     }
 }
 
+/// What a visit does, by a process of its own that knows nothing of the others.
+fn visit(fixture: &Fixture) {
+    let process = fixture.open(options().touch_percent(100).sweep(SweepPolicy::WithChanges));
+    let own = Properties::new().timeouts(Timeouts::NONE.idle(ms(30 * MINUTE)));
+    process.save("saved", b"a coat").unwrap();
+    assert!(process.touch("touched").unwrap());
+    process.save_with("own", b"a coat", &own).unwrap();
+}
+
+/// So many milliseconds before or after the time it is, one visit after another.
 #[test]
-fn a_clock_that_is_set_back_loses_nobody() {
-    for back in [MINUTE, HOUR, DAY, 2 * DAY, 10_000 * DAY] {
-        let fixture = Fixture::simulated();
-        let container = fixture.create(options());
-        let start = now_ms(&fixture);
-        container.save("saved", b"a hat").unwrap();
-        container.save("touched", b"a hat").unwrap();
-        fixture.disk().set_now_ms(start - back);
-        for _ in 0..3 {
-            // Each is a process of its own, that knows nothing of the others.
-            let visit = fixture.open(options().touch_percent(100));
-            visit.save("saved", b"a coat").unwrap();
-            assert!(visit.touch("touched").unwrap());
-            later(&fixture, 10 * MINUTE);
+fn a_clock_that_is_set_back_loses_nobody_however_it_goes_on() {
+    const HISTORIES: &[&[u64]] = &[
+        &[MINUTE],
+        &[HOUR, HOUR - 10 * MINUTE],
+        &[DAY],
+        &[25 * HOUR + 30 * MINUTE],
+        &[20 * HOUR, 40 * HOUR],
+        &[2 * DAY, DAY, HOUR],
+        &[10_000 * DAY],
+        &[19_000 * DAY, 7 * DAY],
+        &[7 * DAY, 19_000 * DAY, 7 * DAY, 3 * DAY],
+    ];
+    for quiet in [0, 3 * DAY] {
+        for history in HISTORIES {
+            let fixture = Fixture::simulated();
+            let container = fixture.create(options());
+            // Nobody comes for a while, so that nothing has noted the time.
+            let start = later(&fixture, quiet);
+            container.save("touched", b"a hat").unwrap();
+            visit(&fixture);
+            for back in *history {
+                fixture.disk().set_now_ms(start - back);
+                visit(&fixture);
+                later(&fixture, 10 * MINUTE);
+                visit(&fixture);
+            }
+            fixture.disk().set_now_ms(start + 30 * MINUTE - 1);
+            for id in ["saved", "touched", "own"] {
+                assert!(container.contains(id).unwrap(), "{id}, set back by {history:?}");
+            }
+            assert_eq!(value(&container, "saved"), b"a coat");
+            // Who does not come back is over all the same.
+            later(&fixture, 30 * MINUTE);
+            assert!(!container.contains("saved").unwrap());
         }
-        fixture.disk().set_now_ms(start + 30 * MINUTE - 1);
-        for id in ["saved", "touched"] {
-            assert!(container.contains(id).unwrap(), "{id}, set back by {back} ms");
-        }
-        assert_eq!(value(&container, "saved"), b"a coat");
     }
 }
 
 #[test]
-fn a_clock_that_was_far_ahead_lets_nobody_in_for_ever() {
+fn what_a_clock_that_was_ahead_has_given_ends_with_the_absolute_timeout() {
     let fixture = Fixture::simulated();
     let container = fixture.create(options());
     let start = now_ms(&fixture);
     container.save("visitor", b"a hat").unwrap();
-    assert!(container.set_deadline("visitor", Some(start + 4000 * DAY)).unwrap());
-    later(&fixture, MINUTE);
+    fixture.disk().set_now_ms(start + 20 * MINUTE);
+    container.save("visitor", b"a hat").unwrap();
+    fixture.disk().set_now_ms(start + MINUTE);
     assert!(container.touch("visitor").unwrap());
-    assert_eq!(deadline(&container, "visitor"), Some(start + 31 * MINUTE));
+    assert_eq!(deadline(&container, "visitor"), Some(start + 50 * MINUTE));
+    assert!(container.set_deadline("visitor", Some(start + 4000 * DAY)).unwrap());
+    assert!(container.touch("visitor").unwrap());
+    assert_eq!(deadline(&container, "visitor"), Some(start + 8 * HOUR));
 }
 
 #[test]
-fn a_clock_that_stays_behind_is_believed_after_a_day() {
+fn the_same_timeouts_given_again_change_nothing_and_others_count_at_once() {
     let fixture = Fixture::simulated();
     let container = fixture.create(options());
     let start = now_ms(&fixture);
+    let idle = |hours| Properties::new().timeouts(Timeouts::NONE.idle(ms(hours * HOUR)));
+    container.save_with("visitor", b"1", &idle(10)).unwrap();
+    fixture.disk().set_now_ms(start - HOUR);
+    container.save_with("visitor", b"2", &idle(10)).unwrap();
+    assert_eq!(deadline(&container, "visitor"), Some(start + 10 * HOUR));
+    container.save_with("visitor", b"3", &idle(1)).unwrap();
+    assert_eq!(deadline(&container, "visitor"), Some(start));
+    container.save_with("visitor", b"4", &Properties::new()).unwrap();
+    assert_eq!(deadline(&container, "visitor"), Some(start - HOUR + 30 * MINUTE));
+}
+
+#[test]
+fn a_touch_of_who_is_over_says_so() {
+    let fixture = Fixture::simulated();
+    let container = fixture.create(options());
     container.save("visitor", b"a hat").unwrap();
-    // What it told before was wrong.
-    let mut now = start - 100 * DAY;
-    let given = deadline(&container, "visitor").unwrap();
-    for hour in 0..30 {
-        fixture.disk().set_now_ms(now);
-        container.save("visitor", b"a hat").unwrap();
-        let behind = hour < 25;
-        assert_eq!(deadline(&container, "visitor") == Some(given), behind, "hour {hour}");
-        now += HOUR;
+    let start = now_ms(&fixture);
+    assert!(container.set_deadline("visitor", Some(start + 20 * HOUR)).unwrap());
+    later(&fixture, 9 * HOUR);
+    assert!(!container.touch("visitor").unwrap(), "eight hours are over");
+    assert!(!container.contains("visitor").unwrap());
+}
+
+#[test]
+fn a_short_idle_timeout_is_one_too() {
+    let fixture = Fixture::simulated();
+    let container = fixture.create(quick().timeouts(Timeouts::NONE.idle(ms(50))));
+    container.save("visitor", b"a hat").unwrap();
+    for _ in 0..10 {
+        let now = later(&fixture, 25);
+        assert!(container.touch("visitor").unwrap());
+        assert_eq!(deadline(&container, "visitor"), Some(now + 50));
     }
-    assert_eq!(deadline(&container, "visitor"), Some(now - HOUR + 30 * MINUTE));
 }
 
 #[test]

@@ -42,6 +42,8 @@ fn a_visitors_id_is_hashed_by_the_tool_and_a_kept_one_is_not() {
     assert_eq!(put["id_sha256"], ABC);
     assert_eq!(f.run(&["get", "FILE", "abc"]).done().out, "2\n");
     f.run(&["put", "FILE", "--kept", "abc", "3"]).refused("64 hexadecimal digits");
+    f.run(&["rm", "FILE", "--kept", ABC, "nope"]).refused("64 hexadecimal digits");
+    assert_eq!(f.run(&["get", "FILE", "abc"]).done().out, "2\n");
     let removed = f.run(&["rm", "FILE", "--kept", ABC, "--json"]).done().object();
     assert_eq!(removed, json!({"removed": 1, "ids": [{"id_sha256": ABC, "removed": true}]}));
     assert_eq!(f.run(&["get", "FILE", "abc"]).code, Some(1));

@@ -1,8 +1,8 @@
 //! Ids as arguments: text as it is, or any bytes as hexadecimal digits; and in the
 //! form that `ls` shows, where the container keeps them as SHA-256.
 //!
-//! They are checked before a container is opened, so that a wrong one among
-//! several stops the command before it did anything.
+//! They are checked before anything is done, so that a wrong one among several stops the
+//! command.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -32,6 +32,23 @@ impl IdArguments {
     /// The form of the ids that are given.
     pub(crate) fn form(self, container: &ByteContainer) -> IdForm {
         if self.kept { container.id_form() } else { IdForm::Plain }
+    }
+
+    /// Refuses an id that the container cannot have kept, before anything is done.
+    pub(crate) fn check_kept(
+        self,
+        container: &ByteContainer,
+        ids: &[Vec<u8>],
+    ) -> Result<(), Failure> {
+        let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let is_wrong = |id: &&Vec<u8>| id.len() != 64 || !id.iter().all(is_digit);
+        if self.kept
+            && container.id_form() == IdForm::Sha256
+            && let Some(wrong) = ids.iter().find(is_wrong)
+        {
+            return Err(Failure::Container(ErrorKind::InvalidId { len: wrong.len() }.into()));
+        }
+        Ok(())
     }
 
     /// The id that an argument stands for.

@@ -35,6 +35,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
     let ids = args.ids.parse_all(&args.id)?;
     let options = args.ids.options().sweep(SweepPolicy::OnRequest);
     let container = ByteContainer::open(&args.file, options)?;
+    args.ids.check_kept(&container, &ids)?;
     let (mut tried, mut stopped) = (Vec::with_capacity(ids.len()), None);
     for id in &ids {
         match container.remove(id) {
