@@ -29,4 +29,7 @@ mod role;
 mod sizes;
 mod sweeping;
 mod threads;
+mod ticking;
 mod timeouts;
+#[path = "../outside/wrapped.rs"]
+mod wrapped;
