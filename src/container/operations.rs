@@ -123,8 +123,9 @@ impl ByteContainer {
         self.change(id.as_ref(), |writer, key, target| writer.save(key, target, draft))
     }
 
-    /// Saves a session with these properties in the place of those that it has. Its deadline is
-    /// reckoned anew from their timeouts, or else those of the handle.
+    /// Saves a session with these properties in the place of those that it has. If these are
+    /// other timeouts than it has, its deadline is reckoned anew from them, or else from those
+    /// of the handle; that may be a time that has passed.
     ///
     /// # Errors
     /// As [`ByteContainer::save`].

@@ -39,7 +39,8 @@ Example: cloakroom sweep FILE --archive expired.ndjson
 A file made by --archive can be read by its owner only. After a crash a session may be in it twice,
 or a piece of a line, which is a line of its own.
 Exit code 1 if the clock is more than a day ahead of when a container with deadlines was last swept
-or changed: a wrong clock must not remove everybody. If it is right, run it again in a minute.
+or changed: a wrong clock must not remove everybody. If it is right, run it again in a minute; a job
+that runs once a week does so always: cloakroom sweep FILE || { sleep 61; cloakroom sweep FILE; }
 With --json: {\"removed\": NUMBER, \"done\": true or false}; with --dry-run {\"expired\": NUMBER}";
 
 pub(crate) fn run(args: &Args, out: &mut Output) -> Done {
