@@ -116,7 +116,8 @@ pub enum ErrorKind {
         /// Its length in bytes.
         len: usize,
     },
-    /// A value is larger than 4 MiB, as bytes or as JSON.
+    /// A value is larger than 4 MiB, as bytes or as JSON, or than the handle saves
+    /// ([`Options::value_len_max`](crate::Options::value_len_max)).
     TooLarge {
         /// Its length in bytes.
         len: u64,

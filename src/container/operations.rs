@@ -367,7 +367,8 @@ impl ByteContainer {
     }
 
     fn valid_value<'a>(&self, value: &'a [u8]) -> Result<&'a [u8]> {
-        let (len, max) = (value.len() as u64, VALUE_LEN_MAX as u64);
+        let max = self.file.current().options.value_len_max.min(VALUE_LEN_MAX);
+        let (len, max) = (value.len() as u64, max as u64);
         if len > max { Err(self.refused(ErrorKind::TooLarge { len, max })) } else { Ok(value) }
     }
 }

@@ -119,6 +119,7 @@ pub struct Options {
     pub(crate) kept_ids: bool,
     pub(crate) timeouts: Timeouts,
     pub(crate) touch_percent: u8,
+    pub(crate) value_len_max: usize,
 }
 
 impl Default for Options {
@@ -153,6 +154,7 @@ impl Options {
             kept_ids: false,
             timeouts: Timeouts::NONE,
             touch_percent: 80,
+            value_len_max: usize::MAX,
         }
     }
 
@@ -360,6 +362,25 @@ impl Options {
     /// ```
     pub fn touch_percent(mut self, percent: u8) -> Options {
         self.touch_percent = percent;
+        self
+    }
+
+    /// The largest value that this handle saves, in bytes (as JSON, for a
+    /// [`Container`](crate::Container)), where that is less than the 4 MiB that a container
+    /// takes: so that no visitor fills the disk alone. What is there already can be loaded,
+    /// whatever its length.
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, ErrorKind, Options, storage::MemoryStorage};
+    /// let options = Options::new().value_len_max(1000);
+    /// let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), options)?;
+    /// container.save("id", &[b'x'; 1000])?;
+    /// let refused = container.save("id", &[b'x'; 1001]).unwrap_err();
+    /// assert!(matches!(refused.kind(), ErrorKind::TooLarge { len: 1001, max: 1000 }));
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub fn value_len_max(mut self, bytes: usize) -> Options {
+        self.value_len_max = bytes;
         self
     }
 

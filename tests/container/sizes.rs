@@ -30,6 +30,36 @@ fn classes(fixture: &Fixture) -> Vec<usize> {
 }
 
 #[test]
+fn a_handle_saves_no_more_of_a_session_than_it_is_told_by_any_way() {
+    let fixture = Fixture::memory();
+    let container = fixture.create(quick());
+    let version = container.save("visitor", &[1; 2000]).unwrap();
+    let limited = fixture.open(quick().value_len_max(1000));
+    assert_eq!(value(&limited, "visitor").len(), 2000, "what is there can be loaded");
+    let large = [2; 1001];
+    let none = cloakroom::Properties::new();
+    let refused = [
+        refusal(limited.save("visitor", &large)),
+        refusal(limited.save_with("visitor", &large, &none)),
+        refusal(limited.create_session("another", &large)),
+        refusal(limited.create_session_with("another", &large, &none)),
+        refusal(limited.replace("visitor", &large)),
+        refusal(limited.save_if("visitor", version, &large)),
+        refusal(limited.update("visitor", |_| cloakroom::Change::Save(large.to_vec()))),
+        refusal(limited.restore("visitor", &large, cloakroom::Times::default(), &none)),
+    ];
+    for kind in refused {
+        assert!(matches!(kind, ErrorKind::TooLarge { len: 1001, max: 1000 }), "{kind}");
+    }
+    assert_eq!(value(&container, "visitor"), [1; 2000]);
+    limited.save("visitor", &[3; 1000]).unwrap();
+    let text = cloakroom::Container::from_bytes(limited);
+    let refused = text.save("visitor", &"x".repeat(999)).unwrap_err();
+    assert!(matches!(refused.kind(), ErrorKind::TooLarge { len: 1001, max: 1000 }));
+    text.save("visitor", &"x".repeat(998)).unwrap();
+}
+
+#[test]
 fn values_of_every_class_and_around_it_round_trip() {
     let fixture = Fixture::file();
     let container = fixture.create(quick());
