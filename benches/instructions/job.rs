@@ -3,8 +3,9 @@
 //! grows with their number.
 
 use std::path::Path;
+use std::time::Duration;
 
-use cloakroom::{Change, Durability, IdForm, MapPolicy, Options, Outcome as Saved};
+use cloakroom::{Change, Durability, IdForm, MapPolicy, Options, Outcome as Saved, Timeouts};
 
 use crate::Outcome;
 use crate::data;
@@ -30,6 +31,8 @@ pub(crate) const JOBS: &[Job] = &[
     Job { name: "save-new", does: save_new },
     Job { name: "update", does: update },
     Job { name: "touch", does: touch },
+    Job { name: "touch-early", does: touch_early },
+    Job { name: "set-deadline", does: set_deadline },
     Job { name: "remove", does: remove },
     Job { name: "open-and-load", does: open_and_load },
 ];
@@ -106,7 +109,30 @@ fn update(path: &Path, count: u64) -> Outcome<()> {
     Ok(())
 }
 
+/// Of sessions that have no deadline yet: each is written.
 fn touch(path: &Path, count: u64) -> Outcome<()> {
+    let container = repeatable::open(path, options().timeouts(idle()))?;
+    for session in 0..count {
+        sure(container.touch(data::id(session))?)?;
+    }
+    Ok(())
+}
+
+/// Of one session, with most of its time left: nothing is written.
+fn touch_early(path: &Path, count: u64) -> Outcome<()> {
+    let container = repeatable::open(path, options().timeouts(idle()))?;
+    container.save(data::id(0), &data::value(0, 0, VALUE_LEN))?;
+    for _ in 0..count {
+        sure(container.touch(data::id(0))?)?;
+    }
+    Ok(())
+}
+
+fn idle() -> Timeouts {
+    Timeouts::NONE.idle(Duration::from_secs(1_000_000_000))
+}
+
+fn set_deadline(path: &Path, count: u64) -> Outcome<()> {
     let container = repeatable::open(path, options())?;
     for session in 0..count {
         sure(container.set_deadline(data::id(session), Some(4_000_000_000_000))?)?;
