@@ -41,7 +41,7 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::time::{Instant, SystemTime};
 
-use cloakroom::ByteContainer;
+use cloakroom::{ByteContainer, IdForm};
 use dice::Dice;
 use disk::{Disk, Kind};
 use lane::{Lane, Tally};
@@ -64,7 +64,7 @@ fn play() {
     if job.creates != 0 {
         let mut mouth = message::Mouth::new(job.writer);
         mouth.tell(message::What::Ready, 0, 0);
-        match ByteContainer::create(&job.path, job.options()) {
+        match ByteContainer::create(&job.path, job.options().ids(IdForm::Plain)) {
             Ok(_) => mouth.tell(message::What::Created, 0, 0),
             Err(error) => {
                 eprintln!("cannot create: {error}");
