@@ -88,6 +88,7 @@ impl Writer<'_> {
                 break;
             }
         }
+        pass.unread |= self.blind.get();
         if pass != self.pass {
             self.set_pass(pass)?;
         }

@@ -101,11 +101,12 @@ impl Writer<'_> {
         if epoch >= EPOCH_MAX {
             return Err(Error::damaged(place::CONTROL, DamageKind::ControlLine));
         }
-        // Where the pass has been over everything since the last recovery, and what
-        // it wrote is durable, nothing that an earlier cut took is named any more.
+        // Where the pass has read everything since the last recovery, and what it wrote is
+        // durable, nothing that an earlier cut took is named any more.
         let done = self.pass.stage == Stage::Done || !holds(Rule::SettledOnlyAfterPass);
         let durable = self.control.is_durable(self.pass.epoch);
-        let passed = done && (durable || !holds(Rule::SettledOnlyWhenDurable));
+        let durable = durable || !holds(Rule::SettledOnlyWhenDurable);
+        let passed = done && durable && !self.pass.unread;
         let settled_epoch =
             if passed { self.control.synced_epoch } else { self.control.settled_epoch };
         let same = !holds(Rule::RecoveryBeginsGeneration);

@@ -9,7 +9,7 @@ use super::changes::Change;
 use super::rules::{Rule, holds};
 use super::unreadable::Unreadable;
 use super::writer::Writer;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::entry::Entry;
 use crate::format::segment::{ENTRIES, HEAD_LINES};
 use crate::format::{LINE_SIZE, PAGE_SIZE};
@@ -113,6 +113,8 @@ impl Writer<'_> {
         let mut changes = Vec::new();
         for (offset, entry) in self.sessions_in(number, first, count)? {
             let after = self.trim_of(number, &entry, trimmed);
+            let unread = after.as_ref().is_err_and(Error::is_of_the_medium);
+            self.blind.set(self.blind.get() || unread);
             if let Some(after) = Unreadable::IsLeftOut.judge(after)? {
                 let change = Change { offset, before: entry, after };
                 match self.homes(entry.tag).1 {

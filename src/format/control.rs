@@ -304,7 +304,8 @@ pub(super) mod pass_line {
     pub(crate) const BLOCKS: Span = POSITION.then(4);
     pub(crate) const EPOCH: Span = BLOCKS.then(8);
     pub(crate) const STAGE: Span = EPOCH.then(1);
-    pub(crate) const RESERVED: Span = STAGE.then(31);
+    pub(crate) const UNREAD: Span = STAGE.then(1);
+    pub(crate) const RESERVED: Span = UNREAD.then(30);
     const _: () = assert!(RESERVED.end() == LINE_CHECK.offset);
 }
 
@@ -335,12 +336,15 @@ pub(crate) struct Pass {
     /// Write epoch in which the pass was done; what it wrote is durable when this
     /// is.
     pub(crate) epoch: u64,
+    /// The medium has not given back something that it had to look at: what a cut took may
+    /// be named still.
+    pub(crate) unread: bool,
 }
 
 impl Pass {
     /// The pass of `generation` at its start.
     pub(crate) fn begin(generation: u64, blocks: u32) -> Pass {
-        Pass { generation, stage: Stage::Tables, position: 0, blocks, epoch: 0 }
+        Pass { generation, stage: Stage::Tables, position: 0, blocks, epoch: 0, unread: false }
     }
 
     /// The pass as the line shows it, or at its start if the line is of another
@@ -359,7 +363,8 @@ impl Pass {
             _ => Stage::Tables,
         };
         let (position, epoch) = (field::POSITION.get(line), field::EPOCH.get(line));
-        Pass { generation, stage, position, blocks, epoch }
+        let unread = field::UNREAD.get(line) != 0;
+        Pass { generation, stage, position, blocks, epoch, unread }
     }
 
     pub(crate) fn encode(&self, offset: u64, seal: Seal) -> Line {
@@ -376,6 +381,7 @@ impl Pass {
             Stage::Done => 3,
         };
         field::STAGE.put(&mut line, stage);
+        field::UNREAD.put(&mut line, self.unread.into());
         seal.seal(line, offset)
     }
 }

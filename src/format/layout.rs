@@ -203,6 +203,7 @@ const LAYOUT: &[Structure] = &[
             field("blocks", pass_line::BLOCKS),
             field("epoch", pass_line::EPOCH),
             field("stage", pass_line::STAGE),
+            field("unread", pass_line::UNREAD),
             field("reserved", pass_line::RESERVED),
             CHECK,
         ],

@@ -105,7 +105,8 @@ fn the_lines_of_the_control_page_keep_what_is_put_into_them() {
     assert_eq!(Busy::decode(&busy.encode(PLACE, seal()), PLACE, seal()), Some(busy));
     assert_eq!(Busy::decode(&NEVER, PLACE, seal()), None);
 
-    let pass = Pass { generation: 4, stage: Stage::Blocks, position: 77, blocks: 9, epoch: 6 };
+    let begun = Pass::begin(4, 9);
+    let pass = Pass { stage: Stage::Blocks, position: 77, epoch: 6, unread: true, ..begun };
     let line = pass.encode(PLACE, seal());
     assert_eq!(Pass::decode(&line, PLACE, seal(), 4), pass);
     assert_eq!(Pass::decode(&line, PLACE, seal(), 5), Pass::begin(5, 9));
