@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::format::BLOCK_SIZE;
 use crate::format::block::{BlockHead, Use};
 use crate::format::class::Class;
-use crate::format::control::Stage;
+use crate::format::pass::Stage;
 use crate::format::record::Piece;
 use crate::format::word::Word;
 use crate::storage::Fill;

@@ -18,8 +18,9 @@ use crate::error::Result;
 use crate::format::bounds::{
     BOUNDS, BOUNDS_LINES, Bound, Bounds, DEPTH_MAX, PAGES, Sweep, above, line_of, page_slot,
 };
-use crate::format::control::{Control, Pass, Root, Stage};
+use crate::format::control::{Control, Root};
 use crate::format::entry::{Entry, Slot};
+use crate::format::pass::{Pass, Stage};
 use crate::format::segment::{ENTRIES, entry_offset, segment_of};
 use crate::format::{BLOCK_SIZE, LINE_SIZE, place};
 

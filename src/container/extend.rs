@@ -8,7 +8,7 @@ use super::lists::EMPTY;
 use super::writer::{Attempt, Writer, failed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::block::{BlockHead, Use};
-use crate::format::control::Stage;
+use crate::format::pass::Stage;
 use crate::format::{BLOCK_COUNT_MAX, BLOCK_SIZE, LINE_SIZE, NEVER};
 use crate::storage::Fill;
 

@@ -2,7 +2,8 @@
 
 use super::open_file::OpenFile;
 use crate::error::Result;
-use crate::format::control::{Pass, Phase, Stage};
+use crate::format::control::Phase;
+use crate::format::pass::{Pass, Stage};
 use crate::format::segment::{TALLY, Tally};
 use crate::format::{BLOCK_SIZE, IdForm, VERSION, place};
 

@@ -43,7 +43,8 @@ use super::rules::{Rule, holds};
 use super::sync::Turn;
 use super::writer::Writer;
 use crate::error::{DamageKind, Error, Result};
-use crate::format::control::{Control, EPOCH_MAX, Pass, Phase, RECOVERY_LEAP, Root, Stage};
+use crate::format::control::{Control, EPOCH_MAX, Phase, RECOVERY_LEAP, Root};
+use crate::format::pass::{Pass, Stage};
 use crate::format::{NEVER, place};
 use crate::storage::View;
 

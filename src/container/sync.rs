@@ -25,7 +25,8 @@ use super::options::Durability;
 use super::rules::{Rule, holds};
 use super::writer::{Locked, Patience, Writer, failed};
 use crate::error::{Awaited, DamageKind, Error, ErrorKind, Result};
-use crate::format::control::{Control, EPOCH_MAX, LEAD_MAX, Pass, Stage};
+use crate::format::control::{Control, EPOCH_MAX, LEAD_MAX};
+use crate::format::pass::{Pass, Stage};
 use crate::format::place;
 use crate::storage::{LockName, Storage};
 

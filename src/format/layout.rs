@@ -4,8 +4,9 @@
 //! tables in FORMAT.md. A changed line here is a changed format.
 
 use super::bounds::{BOUNDS, BOUNDS_LINES, bounds_line, sweep_line};
-use super::control::{busy_line, control_line, pass_line, root_line, views_line};
+use super::control::{busy_line, control_line, root_line, views_line};
 use super::header::HEADER_SIZE;
+use super::pass::pass_line;
 use super::segment::{ENTRIES, HEAD_LINES, REACH, TALLY, reach_line, tally_line};
 use super::span::Span;
 use super::tables::{LIST_LINES, TABLE_ENTRY_SIZE, lists_line, table_entry};

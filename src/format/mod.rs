@@ -28,6 +28,7 @@ pub(crate) mod entry;
 pub(crate) mod header;
 pub(crate) mod id;
 mod layout;
+pub(crate) mod pass;
 pub(crate) mod record;
 pub(crate) mod segment;
 pub(crate) mod span;

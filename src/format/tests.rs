@@ -5,9 +5,10 @@
 use super::block::{BlockHead, Use};
 use super::checksum::Seal;
 use super::class::{Class, Classes};
-use super::control::{Busy, Control, Pass, Phase, Root, Stage, Views};
+use super::control::{Busy, Control, Phase, Root, Views};
 use super::entry::{Entry, Slot};
 use super::header::{Header, Unusable};
+use super::pass::{Pass, Stage};
 use super::record::{self, Head, OwnTimeouts, Record, RecordTimes};
 use super::segment::{self, Reach, Tally};
 use super::tables::ListHeads;
