@@ -24,7 +24,7 @@ help:
 	@echo "make miri    the core under an interpreter, on three kinds of machine"
 	@echo "make sanitize  the tests under AddressSanitizer and ThreadSanitizer"
 	@echo "make models  the lock-free reader under loom and shuttle"
-	@echo "make soak    what make prove does, for more than an hour"
+	@echo "make soak    what make prove does, for some three hours; PROVE=--from=HARNESS goes on"
 	@echo "make setup   only installs what 'make test' needs"
 
 # The web tests run lighttpd with a configuration of their own; strace lets system
