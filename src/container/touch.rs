@@ -62,7 +62,7 @@ impl ByteContainer {
     }
 
     /// Sets a session's deadline (milliseconds since 1970; `None` is never; see
-    /// [`Times`] for the range) without writing its value. False if there is no
+    /// [`Times`](crate::Times) for the range) without writing its value. False if there is no
     /// such session. Writes one line of 64 bytes. It holds until a save or a touch
     /// reckons another one from timeouts.
     ///

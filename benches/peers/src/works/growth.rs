@@ -159,7 +159,9 @@ fn measure_all(
             container.update(data::id(pick), |_| Change::Save(value.to_vec()))?;
             Ok(())
         })?;
-        timed("touch", &mut |pick, _| Ok(container.set_deadline(data::id(pick), None).map(drop)?))?;
+        timed("touch", &mut |pick, _| {
+            Ok(container.set_deadline(data::id(pick), None).map(drop)?)
+        })?;
         timed("remove and save", &mut |pick, value| {
             container.remove(data::id(pick))?;
             Ok(container.save(data::id(pick), value).map(drop)?)
