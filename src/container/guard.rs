@@ -25,6 +25,8 @@ const ATTEMPTS: u32 = 16;
 pub struct Guard {
     storage: Box<dyn Storage>,
     lock: LockName,
+    /// Whose it is: a forked child may have the parent's description, and must not unlock it.
+    process_id: u32,
 }
 
 impl std::fmt::Debug for Guard {
@@ -36,8 +38,10 @@ impl std::fmt::Debug for Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // If this fails, closing the description releases the lock.
-        let _ = self.storage.unlock(self.lock);
+        if self.storage.process_id() == self.process_id {
+            // If this fails, closing the description releases the lock.
+            let _ = self.storage.unlock(self.lock);
+        }
     }
 }
 
@@ -50,10 +54,14 @@ impl ByteContainer {
     /// everything about other sessions. There need not be such a session yet.
     ///
     /// The guard ends when it is dropped, and when its process dies. A forked child guards
-    /// nothing. Whoever guards a session twice waits for itself in vain; whoever guards several
-    /// at once should do so in a fixed order. Two sessions in 2^61 share a guard.
+    /// nothing. A file that takes the container's name is guarded anew: who guards a session
+    /// in the old one keeps off nobody there. Asking inside an `update` keeps others from
+    /// saving, and so from ending theirs. Whoever guards a session twice waits for itself in
+    /// vain; whoever guards several at once should do so in a fixed order. Two sessions in 2^61
+    /// share a guard.
     ///
-    /// Costs opening the file once more, and a descriptor as long as it lasts.
+    /// Costs opening the file once more, and a descriptor while it is waited for and as long as
+    /// it lasts; who waits looks about a thousand times a second.
     ///
     /// # Errors
     /// [`Busy`](ErrorKind::Busy) with [`Awaited::Guard`], [`InvalidId`](ErrorKind::InvalidId),
@@ -103,15 +111,21 @@ impl OpenFile {
         let Some(storage) = opened else {
             return Err(Error::io("open anew", std::io::ErrorKind::NotFound.into()));
         };
-        let guard = Guard { storage, lock };
+        let process_id = storage.process_id();
+        let guard = Guard { storage, lock, process_id };
         while !guard.storage.try_lock(lock).map_err(|source| Error::io("lock", source))? {
             waiting.pause(self.storage()).map_err(|waited_ms| {
                 Error::from(ErrorKind::Busy { awaited: Awaited::Guard, holder: None, waited_ms })
             })?;
         }
-        // Those who come from now on guard what has the name.
-        let links = |storage: &dyn Storage| storage.status().map_err(reading).map(|s| s.links);
-        let replaced = links(self.storage())? == 0 || links(guard.storage.as_ref())? == 0;
+        // Those who come from now on guard what has the name, and use that.
+        let theirs = guard.storage.as_ref();
+        let gone = theirs.status().map_err(reading)?.links == 0;
+        let inode = |storage: &dyn Storage| {
+            let view = storage.view().map_err(|source| Error::io("tell files apart", source))?;
+            Ok::<_, Error>(view.map(|view| (view.device, view.inode)))
+        };
+        let replaced = gone || inode(self.storage())? != inode(theirs)?;
         Ok((!replaced).then_some(guard))
     }
 }

@@ -289,8 +289,8 @@ impl ByteContainer {
     /// Reads a session, lets `change` decide, and does what it says, with nobody
     /// else saving anything in between. Other savers wait meanwhile: be quick.
     ///
-    /// `change` may be called again if the disk had to be waited for; what it
-    /// said last counts. It may load through this handle; a change through it
+    /// `change` may be called again if the disk had to be waited for, or the session ended
+    /// meanwhile; what it said last counts. It may load through this handle; a change through it
     /// fails there with [`Reentered`](ErrorKind::Reentered), and one through
     /// another handle of the same file waits in vain until its deadline. Where it forks,
     /// the child's `update` fails with `Reentered`, too.

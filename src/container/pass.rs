@@ -89,7 +89,7 @@ impl Writer<'_> {
                 break;
             }
         }
-        pass.unread |= self.blind.get();
+        pass.unread |= self.uncleaned.get();
         if pass != self.pass {
             self.set_pass(pass)?;
         }

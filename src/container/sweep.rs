@@ -14,6 +14,7 @@ use super::bounds::include;
 use super::changes::{Change, Counts};
 use super::options::SweepPolicy;
 use super::save::Target;
+use super::unreadable::Unreadable;
 use super::versions::Newest;
 use super::writer::{Attempt, Writer};
 use crate::error::{ErrorKind, Result};
@@ -187,7 +188,7 @@ impl Writer<'_> {
             }
         }
         // All pages at once: a kill before this leaves a count that is too high.
-        self.count_all(counts).and(ended)?;
+        Unreadable::IsLeftOut.judge(self.count_all(counts)).and(ended)?;
         self.replace_bounds(number, &kept, &bounds)?;
         Ok(removed)
     }

@@ -14,7 +14,8 @@ use crate::format::record::OwnTimeouts;
 /// How long a session lives when nobody removes it. None of them: for ever.
 ///
 /// They are kept in milliseconds, what is shorter as one, up to 2^48 - 1 of them. An idle
-/// timeout moves the end of a session to a later time only, whatever the clock says.
+/// timeout moves the end of a session that has one to a later time only, whatever the clock
+/// says.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;

@@ -21,7 +21,7 @@ impl ByteContainer {
     /// Keeps a session alive: its deadline becomes what its [`Timeouts`](crate::Timeouts), or
     /// else those of the handle, say from now on. False if there is no such session, or it is over
     /// by an absolute timeout. Without
-    /// an idle timeout there is nothing to do, and as long as most of the idle time is left
+    /// timeouts there is nothing to do, and as long as most of the idle time is left
     /// ([`Options::touch_percent`](crate::Options::touch_percent)) nothing is done: that costs
     /// a load, and says nothing of whether an earlier touch is on the disk. Else one line of 64
     /// bytes is written, after a reading of the value where the session has timeouts of its own.
@@ -110,10 +110,6 @@ impl Writer<'_> {
         };
         let timeouts = self.own_timeouts(key, target)?.unwrap_or(self.file.options.timeouts);
         let now_ms = self.file.storage().now_ms();
-        if living.is_expired(now_ms) {
-            // Others may have seen that it is over.
-            return Ok(Attempt::Done(false));
-        }
         let Some(deadline_ms) = self.file.options.touched(timeouts, &living, now_ms) else {
             return Ok(Attempt::Done(true));
         };
@@ -135,6 +131,10 @@ impl Writer<'_> {
             self.want_room(target)?;
             return Ok(Attempt::Sync);
         };
+        if living.deadline_ms != 0 && living.is_expired(self.file.storage().now_ms()) {
+            // Others may have seen that it is over.
+            return Ok(Attempt::Done(false));
+        }
         let entry = Entry { deadline_ms: deadline_ms.min(TIME_MS_MAX), ..living };
         self.publish(target, &lines, target.raw, entry)?;
         Ok(Attempt::Done(true))

@@ -113,8 +113,8 @@ impl Writer<'_> {
         let mut changes = Vec::new();
         for (offset, entry) in self.sessions_in(number, first, count)? {
             let after = self.trim_of(number, &entry, trimmed);
-            let unread = after.as_ref().is_err_and(Error::is_of_the_medium);
-            self.blind.set(self.blind.get() || unread);
+            let uncleaned = after.as_ref().is_err_and(Error::is_of_the_medium);
+            self.uncleaned.set(self.uncleaned.get() || uncleaned);
             if let Some(after) = Unreadable::IsLeftOut.judge(after)? {
                 let change = Change { offset, before: entry, after };
                 match self.homes(entry.tag).1 {

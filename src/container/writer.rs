@@ -78,6 +78,8 @@ pub(crate) struct Writer<'a> {
     pub(crate) sync_wanted: bool,
     /// The medium has not given back what an entry names, since the lock was taken.
     pub(super) blind: Cell<bool>,
+    /// An entry was passed over that may name what a cut took, since the medium does not tell.
+    pub(super) uncleaned: Cell<bool>,
     /// Entries have changed since the lock was taken.
     pub(crate) entries_changed: bool,
     /// The change of two lines that a dead process had begun.
@@ -302,6 +304,7 @@ impl<'a> Writer<'a> {
             answer_epoch: 0,
             sync_wanted: false,
             blind: Cell::new(false),
+            uncleaned: Cell::new(false),
             entries_changed: false,
             busy: Busy::decode(&line(place::BUSY), place::BUSY, seal),
             busy_line_used: line(place::BUSY) != NEVER,

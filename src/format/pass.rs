@@ -46,8 +46,8 @@ pub(crate) struct Pass {
     /// Write epoch in which the pass was done; what it wrote is durable when this
     /// is.
     pub(crate) epoch: u64,
-    /// The medium has not given back something that it had to look at: what a cut took may
-    /// be named still.
+    /// An entry was passed over, since the medium has not given back what it names: that may
+    /// be what a cut took.
     pub(crate) unread: bool,
 }
 

@@ -108,6 +108,25 @@ fn what_takes_the_files_name_is_guarded_from_then_on() {
     drop(new);
 }
 
+/// Nobody else tells a handle that the name is another file's by now.
+#[test]
+fn a_guard_is_of_the_file_that_is_used_though_the_old_one_keeps_a_name() {
+    let fixture = Fixture::file();
+    let container = fixture.create(quick());
+    container.save("visitor", b"the old one").unwrap();
+    let other = Fixture::file();
+    other.create(quick()).save("visitor", b"the new one").unwrap();
+    let (kept, new) = (other.directory().join("kept"), fixture.directory().join("new"));
+    std::fs::copy(other.path(), &new).unwrap();
+    std::fs::hard_link(fixture.path(), &kept).unwrap();
+    std::fs::rename(new, fixture.path()).unwrap();
+    let guard = container.guard("visitor", SOON).unwrap();
+    assert_eq!(value(&container, "visitor"), b"the new one");
+    assert_guarded(&fixture.open(quick()), "visitor");
+    drop(guard);
+    std::fs::remove_file(kept).unwrap();
+}
+
 /// Loads, thinks, and saves: without a guard some of it would be lost.
 fn visit(container: &ByteContainer, id: &str) {
     let _guard = container.guard(id, LONG).unwrap();
