@@ -89,6 +89,7 @@ fn number(lock: LockName) -> usize {
     match lock {
         LockName::Writer => 0,
         LockName::Sync => 1,
+        LockName::Guard(_) => unreachable!("nobody guards a session here"),
     }
 }
 

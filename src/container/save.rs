@@ -130,7 +130,11 @@ impl Writer<'_> {
             // It lived when it was looked for, and others may have seen since that it is over.
             return Ok(Attempt::Sync);
         }
-        let own_before = self.own_timeouts(key, target)?;
+        let own_before = match self.own_timeouts(key, target) {
+            // Who replaces a value that cannot be read need not know: they are lost with it.
+            Err(error) if error.is_of_the_medium() || error.is_damage() => None,
+            own => own?,
+        };
         let own_timeouts = draft.properties.map_or(own_before, |given| given.timeouts);
         let timeouts = own_timeouts.unwrap_or(self.file.options.timeouts);
         let head = Head {

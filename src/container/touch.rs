@@ -89,18 +89,14 @@ impl ByteContainer {
 }
 
 impl Writer<'_> {
-    /// The timeouts of a living session's own. Who replaces a value that cannot be read
-    /// need not know, and its timeouts are lost with it.
+    /// The timeouts of a living session's own.
     pub(super) fn own_timeouts(&self, key: Key<'_>, target: &Target) -> Result<Option<Timeouts>> {
         let noted = target.living.is_some_and(|entry| entry.further);
         if !noted || !holds(Rule::NextVersionHasTimeouts) {
             return Ok(None);
         }
-        match self.read(key, target, &mut Vec::new()) {
-            Ok(found) => Ok(found.and_then(|found| found.own_timeouts())),
-            Err(error) if error.is_of_the_medium() || error.is_damage() => Ok(None),
-            Err(error) => Err(error),
-        }
+        let found = self.read(key, target, &mut Vec::new())?;
+        Ok(found.and_then(|found| found.own_timeouts()))
     }
 
     /// Moves the deadline of a living session on, if its timeouts say so and it is time.

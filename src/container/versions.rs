@@ -159,7 +159,12 @@ impl Writer<'_> {
     /// What a word of an entry names, if it can be read now. What the medium does not give
     /// back may be there the next time, so nothing more is released in this hold.
     pub(super) fn readable_now(&self, word: Word, entry: &Entry) -> Result<Option<Readable>> {
-        let found = self.file.records.readable(word, entry.tag);
+        let read = || self.file.records.readable(word, entry.tag);
+        // Once more: who goes on without it may let go of what is durable.
+        let found = match read() {
+            Err(error) if error.is_of_the_medium() => read(),
+            found => found,
+        };
         let unreadable = found.as_ref().is_err_and(Error::is_of_the_medium);
         self.blind.set(self.blind.get() || unreadable);
         Unreadable::IsLeftOut.judge(found)
