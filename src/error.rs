@@ -130,6 +130,14 @@ pub enum ErrorKind {
     /// read here (a network file system, a feature that this program can read
     /// but not write).
     ReadOnly(ReadOnly),
+    /// A configuration of session managers says something that is not understood. The message
+    /// names the option, and no value.
+    Configuration(String),
+    /// A session manager cannot do this ([`Capability`](crate::session::Capability)).
+    Unsupported {
+        /// What it cannot do.
+        what: &'static str,
+    },
     /// A handle was used for writing or syncing from inside its own `update`, or a child
     /// that was forked there went on with it.
     Reentered,
@@ -321,6 +329,8 @@ impl fmt::Display for ErrorKind {
             }
             ErrorKind::NotJson(source) => write!(f, "not the JSON expected: {source}"),
             ErrorKind::ReadOnly(why) => write!(f, "cannot write: {why}"),
+            ErrorKind::Configuration(message) => write!(f, "configuration: {message}"),
+            ErrorKind::Unsupported { what } => write!(f, "this manager has no {what}"),
             ErrorKind::Reentered => {
                 write!(f, "the container was used for writing from inside its own update")
             }

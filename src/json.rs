@@ -15,6 +15,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::{
     ByteContainer, Change, Error, ErrorKind, Info, Options, Report, Result, Session, Updated,
@@ -294,12 +295,7 @@ impl Container {
 /// Between values and bytes.
 impl Container {
     fn json<T: Serialize + ?Sized>(&self, value: &T) -> Result<Vec<u8>> {
-        let text = serde_json::to_vec(value).map_err(|error| self.not_json(error))?;
-        if depth(&text) > DEPTH_MAX {
-            let message = format_args!("nested deeper than {DEPTH_MAX} levels");
-            return Err(self.not_json(serde::de::Error::custom(message)));
-        }
-        Ok(text)
+        json_of(value).map_err(|error| self.not_json(error))
     }
 
     fn typed<T: DeserializeOwned>(&self, session: Session<impl AsRef<[u8]>>) -> Result<Session<T>> {
@@ -332,6 +328,27 @@ impl Container {
             None => Ok(updated),
         }
     }
+}
+
+/// The JSON text of a value that can be loaded again.
+pub(crate) fn text_of(value: &Value) -> Result<String> {
+    let refused = |error| Error::from(ErrorKind::NotJson(discreet(error)));
+    let text = json_of(value).map_err(refused)?;
+    String::from_utf8(text).map_err(|_| refused(serde::de::Error::custom("not UTF-8")))
+}
+
+/// The value of a JSON text.
+pub(crate) fn value_of(text: &[u8]) -> Result<Value> {
+    serde_json::from_slice(text).map_err(|error| ErrorKind::NotJson(discreet(error)).into())
+}
+
+fn json_of<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Vec<u8>> {
+    let text = serde_json::to_vec(value)?;
+    if depth(&text) > DEPTH_MAX {
+        let message = format_args!("nested deeper than {DEPTH_MAX} levels");
+        return Err(serde::de::Error::custom(message));
+    }
+    Ok(text)
 }
 
 /// Levels of arrays and objects that `serde_json` reads. Deeper ones could be saved,

@@ -28,6 +28,8 @@
 //! ```
 
 // The layers, from the top: each uses only those below it.
+pub mod session;
+
 mod json;
 
 mod id;

@@ -20,6 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("container", &["error", "format", "storage"]),
     ("id", &["error"]),
     ("json", &["error", "container"]),
+    ("session", &["error", "format", "storage", "container", "id", "json"]),
 ];
 
 /// Names that say nothing about what is in a file.

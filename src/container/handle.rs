@@ -26,6 +26,15 @@ use crate::format::id::{IdForm, NO_DIGITS};
 /// Times that an operation is begun again because it had to wait for a sync.
 const ATTEMPTS: u32 = 16;
 
+/// How an operation is told which session is meant.
+#[derive(Clone, Copy)]
+pub(super) enum Name<'a> {
+    /// By the id, or what the handle takes for one.
+    Id(&'a [u8]),
+    /// By what the container keeps of the id.
+    Kept(&'a [u8]),
+}
+
 /// A container: sessions by id, bytes in and bytes out.
 ///
 /// Most programs want [`Container`](crate::Container), which keeps JSON and is
@@ -256,12 +265,24 @@ impl ByteContainer {
     pub(super) fn change<T>(
         &self,
         id: &[u8],
+        operation: impl FnMut(&mut Writer<'_>, Key<'_>, &Target) -> Result<Attempt<T>>,
+    ) -> Result<T> {
+        self.change_named(Name::Id(id), operation)
+    }
+
+    /// The same with either form of the id.
+    pub(super) fn change_named<T>(
+        &self,
+        name: Name<'_>,
         mut operation: impl FnMut(&mut Writer<'_>, Key<'_>, &Target) -> Result<Attempt<T>>,
     ) -> Result<T> {
         for attempt in 0..ATTEMPTS {
             let file = self.file.file()?;
             let mut space = NO_DIGITS;
-            let kept = file.kept(id, &mut space);
+            let kept = match name {
+                Name::Id(id) => file.kept(id, &mut space),
+                Name::Kept(id) => file.valid_kept(id),
+            };
             let done = kept.and_then(|id| try_change(&file, id, attempt, &mut operation));
             match done.map_err(|error| error.at(file.path.as_deref()))? {
                 Tried::Done(value) => return Ok(value),

@@ -55,6 +55,7 @@ mod busy;
 mod changes;
 mod check;
 mod claims;
+mod clock;
 mod create;
 mod current;
 mod extend;
@@ -92,6 +93,7 @@ mod unreadable;
 mod versions;
 mod writer;
 
+pub(crate) use clock::Told;
 pub use guard::Guard;
 pub use handle::ByteContainer;
 pub use info::Info;

@@ -116,14 +116,19 @@ impl OpenFile {
     /// What the container keeps of an id that the handle was given.
     #[inline]
     pub(crate) fn kept<'a>(&self, id: &'a [u8], space: &'a mut Digits) -> Result<&'a [u8]> {
-        let (form, len) = (self.header.ids, id.len());
-        if self.options.kept_ids && form.can_keep(id) {
-            Ok(id)
-        } else if self.options.kept_ids || !(1..=ID_LEN_MAX).contains(&len) {
-            Err(ErrorKind::InvalidId { len }.into())
+        if self.options.kept_ids {
+            self.valid_kept(id)
+        } else if (1..=ID_LEN_MAX).contains(&id.len()) {
+            Ok(self.header.ids.kept(id, space))
         } else {
-            Ok(form.kept(id, space))
+            Err(ErrorKind::InvalidId { len: id.len() }.into())
         }
+    }
+
+    /// What is said to be an id as the container keeps it.
+    pub(crate) fn valid_kept<'a>(&self, id: &'a [u8]) -> Result<&'a [u8]> {
+        let valid = self.header.ids.can_keep(id);
+        if valid { Ok(id) } else { Err(ErrorKind::InvalidId { len: id.len() }.into()) }
     }
 
     pub(crate) fn storage(&self) -> &dyn Storage {

@@ -5,7 +5,7 @@
 //! asks, and syncs. So nothing here may wait or sync, and what is asked may be
 //! asked again. Ids and values are checked before anything is touched.
 
-use super::handle::ByteContainer;
+use super::handle::{ByteContainer, Name};
 use super::load::Found;
 use super::records::Wanted;
 use super::save::{Draft, Key, Target};
@@ -175,9 +175,30 @@ impl ByteContainer {
         times: Times,
         properties: &Properties,
     ) -> Result<Version> {
+        self.restore_named(Name::Id(id.as_ref()), value, times, properties)
+    }
+
+    /// The same by what the container keeps of the id.
+    pub(crate) fn restore_kept(
+        &self,
+        kept_id: &[u8],
+        value: &[u8],
+        times: Times,
+        properties: &Properties,
+    ) -> Result<Version> {
+        self.restore_named(Name::Kept(kept_id), value, times, properties)
+    }
+
+    fn restore_named(
+        &self,
+        name: Name<'_>,
+        value: &[u8],
+        times: Times,
+        properties: &Properties,
+    ) -> Result<Version> {
         let value = self.valid_value(value)?;
         let draft = Draft { value, times: Some(times), properties: Some(properties) };
-        self.change(id.as_ref(), |writer, key, target| writer.save(key, target, draft))
+        self.change_named(name, |writer, key, target| writer.save(key, target, draft))
     }
 
     /// Saves a session if there is none of this id.

@@ -12,6 +12,7 @@
 
 use super::bounds::include;
 use super::changes::{Change, Counts};
+use super::clock::Told;
 use super::options::SweepPolicy;
 use super::save::Target;
 use super::unreadable::Unreadable;
@@ -26,11 +27,6 @@ use crate::format::{LINE_SIZE, PAGE_SIZE, place};
 
 /// Steps that each change does where something is due.
 const STEPS_PER_CHANGE: u32 = 4;
-/// How far a clock may be ahead of what it told before without being doubted: a day, and
-/// so much more that what is done every day is done.
-const DOUBT_MS: u64 = 25 * 60 * 60 * 1000;
-/// How much later it must still tell so, and by no more than it may be ahead.
-const CONFIRM_MS: u64 = 60 * 1000;
 /// How often the time is noted while nothing is doubted.
 const NOTE_MS: u64 = 60 * 60 * 1000;
 /// When to look again at what cannot be read or written now.
@@ -99,21 +95,13 @@ impl Writer<'_> {
     /// Whether the clock is to be believed; notes what it told.
     pub(super) fn believes(&mut self, now_ms: u64) -> Result<bool> {
         let sweep = self.sweep();
-        let near = now_ms <= sweep.seen_ms.saturating_add(DOUBT_MS);
-        let confirmed = sweep.doubt_ms != 0
-            && now_ms >= sweep.doubt_ms.saturating_add(CONFIRM_MS)
-            && now_ms <= sweep.doubt_ms.saturating_add(DOUBT_MS);
-        if near || confirmed {
-            if sweep.doubt_ms != 0 || now_ms.abs_diff(sweep.seen_ms) > NOTE_MS {
-                self.set_sweep(Sweep { seen_ms: now_ms, doubt_ms: 0, ..sweep })?;
-            }
-            return Ok(true);
+        let told = Told { seen_ms: sweep.seen_ms, doubt_ms: sweep.doubt_ms };
+        let (believed, next) = told.hears(now_ms);
+        if next.doubt_ms != told.doubt_ms || next.seen_ms.abs_diff(told.seen_ms) > NOTE_MS {
+            let Told { seen_ms, doubt_ms } = next;
+            self.set_sweep(Sweep { seen_ms, doubt_ms, ..sweep })?;
         }
-        let other = now_ms < sweep.doubt_ms || now_ms > sweep.doubt_ms.saturating_add(DOUBT_MS);
-        if sweep.doubt_ms == 0 || other {
-            self.set_sweep(Sweep { doubt_ms: now_ms, ..sweep })?;
-        }
-        Ok(false)
+        Ok(believed)
     }
 
     /// Looks for a page in which something is due, raising one bound that is too early.

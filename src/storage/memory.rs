@@ -285,7 +285,7 @@ impl Storage for MemoryStorage {
 }
 
 /// Milliseconds since 1970; 0 for a clock set before that.
-pub(super) fn wall_clock_ms() -> u64 {
+pub(crate) fn wall_clock_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

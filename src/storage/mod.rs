@@ -26,6 +26,7 @@ use std::time::Duration;
 
 pub use file::{Access, FileStorage, OpenError, Origin};
 pub use memory::MemoryStorage;
+pub(crate) use memory::wall_clock_ms;
 
 /// The locks of a container. All are exclusive and belong to one [`Storage`]
 /// value (not to a thread or a process); they vanish when their holder dies.

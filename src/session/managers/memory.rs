@@ -1,0 +1,314 @@
+//! The manager whose sessions are in this process's memory: for tests, and for programs
+//! that may forget everybody when they end.
+//!
+//! It means by every operation what the others mean. One mutex guards all; a guard of a
+//! session is a place in a set beside it.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::super::life::{Customs, Life};
+use super::super::{Capabilities, Capability, SessionGuard, SessionManager, Settings, Walked};
+use crate::container::Told;
+use crate::{
+    Awaited, Change, ErrorKind, Outcome, Properties, Result, Session, SweepEnd, Swept, Updated,
+    Version,
+};
+
+/// Keeps sessions in memory.
+///
+/// Options of `"sessionDriver": "memory"`: `ids`, `idleMinutes`, `absoluteMinutes`,
+/// `touchPercent` and `maxBytes`, as of the
+/// [`ContainerManager`](crate::session::ContainerManager).
+///
+/// ```
+/// use cloakroom::session::{Capability, MemoryManager, SessionManager};
+///
+/// let manager = MemoryManager::new();
+/// manager.save("ticket-17", &serde_json::json!(["a coat"]), None)?;
+/// assert_eq!(manager.load("ticket-17")?.map(|s| s.value), Some(serde_json::json!(["a coat"])));
+/// assert!(!manager.capabilities().has(Capability::Kills));
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct MemoryManager {
+    customs: Customs,
+    sessions: Mutex<Sessions>,
+    guards: Arc<Guards>,
+}
+
+#[derive(Debug, Default)]
+struct Sessions {
+    by_kept_id: HashMap<String, Kept>,
+    told: Told,
+}
+
+#[derive(Clone, Debug)]
+struct Kept {
+    value: Value,
+    life: Life,
+}
+
+impl Kept {
+    fn session(&self) -> Session<Value> {
+        self.life.clone().session(self.value.clone())
+    }
+}
+
+#[derive(Debug, Default)]
+struct Guards {
+    held: Mutex<HashSet<String>>,
+    released: Condvar,
+}
+
+/// What a [`SessionGuard`] of this manager holds.
+struct Held {
+    guards: Arc<Guards>,
+    kept_id: String,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        lock(&self.guards.held).remove(&self.kept_id);
+        self.guards.released.notify_all();
+    }
+}
+
+/// What a thread that panicked leaves is whole: every change is one insertion or removal.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn open(mut settings: Settings<'_>) -> Result<Box<dyn SessionManager>> {
+    let customs = Customs::read(&mut settings)?;
+    settings.finish()?;
+    Ok(Box::new(MemoryManager::with(customs)))
+}
+
+impl Default for MemoryManager {
+    fn default() -> MemoryManager {
+        MemoryManager::new()
+    }
+}
+
+impl MemoryManager {
+    /// A manager without any session, and without timeouts.
+    pub fn new() -> MemoryManager {
+        MemoryManager::with(Customs::new())
+    }
+
+    fn with(customs: Customs) -> MemoryManager {
+        MemoryManager { customs, sessions: Mutex::default(), guards: Arc::default() }
+    }
+
+    /// Saves a session where `condition` holds of the one that lives.
+    fn save_where(
+        &self,
+        id: &str,
+        value: &Value,
+        properties: Option<&Properties>,
+        condition: impl FnOnce(Option<&Kept>) -> bool,
+    ) -> Result<Outcome> {
+        let kept_id = self.customs.kept(id)?;
+        self.customs.text(value)?;
+        let mut sessions = lock(&self.sessions);
+        let now_ms = (self.customs.clock)();
+        if !condition(sessions.living(&kept_id, now_ms)) {
+            return Ok(Outcome::Conflict);
+        }
+        let version = sessions.put(&self.customs, kept_id, value, properties, now_ms)?;
+        Ok(Outcome::Saved(version))
+    }
+}
+
+impl Sessions {
+    fn living(&self, kept_id: &str, now_ms: u64) -> Option<&Kept> {
+        self.by_kept_id.get(kept_id).filter(|kept| !kept.life.is_over(now_ms))
+    }
+
+    fn put(
+        &mut self,
+        customs: &Customs,
+        kept_id: String,
+        value: &Value,
+        properties: Option<&Properties>,
+        now_ms: u64,
+    ) -> Result<Version> {
+        let living = self.living(&kept_id, now_ms).map(|kept| &kept.life);
+        let life = customs.saved(living, properties, now_ms)?;
+        let version = life.version;
+        self.by_kept_id.insert(kept_id, Kept { value: value.clone(), life });
+        Ok(version)
+    }
+}
+
+impl SessionManager for MemoryManager {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::of(&[Capability::Guards])
+    }
+
+    fn load(&self, id: &str) -> Result<Option<Session<Value>>> {
+        let kept_id = self.customs.kept(id)?;
+        let sessions = lock(&self.sessions);
+        Ok(sessions.living(&kept_id, (self.customs.clock)()).map(Kept::session))
+    }
+
+    fn save(&self, id: &str, value: &Value, properties: Option<&Properties>) -> Result<Version> {
+        let kept_id = self.customs.kept(id)?;
+        self.customs.text(value)?;
+        let now_ms = (self.customs.clock)();
+        lock(&self.sessions).put(&self.customs, kept_id, value, properties, now_ms)
+    }
+
+    fn create(&self, id: &str, value: &Value, properties: Option<&Properties>) -> Result<Outcome> {
+        self.save_where(id, value, properties, |living| living.is_none())
+    }
+
+    fn replace(&self, id: &str, value: &Value) -> Result<Outcome> {
+        self.save_where(id, value, None, |living| living.is_some())
+    }
+
+    fn save_if(&self, id: &str, version: Version, value: &Value) -> Result<Outcome> {
+        let same = |kept: &Kept| kept.life.version == version;
+        self.save_where(id, value, None, |living| living.is_some_and(same))
+    }
+
+    fn update(
+        &self,
+        id: &str,
+        change: &mut dyn FnMut(Option<Session<Value>>) -> Change<Value>,
+    ) -> Result<Updated> {
+        let kept_id = self.customs.kept(id)?;
+        let mut sessions = lock(&self.sessions);
+        let now_ms = (self.customs.clock)();
+        let living = sessions.living(&kept_id, now_ms).map(Kept::session);
+        match change(living) {
+            Change::Keep => Ok(Updated::Kept),
+            Change::Remove => {
+                sessions.by_kept_id.remove(&kept_id);
+                Ok(Updated::Removed)
+            }
+            Change::Save(value) => {
+                self.customs.text(&value)?;
+                let version = sessions.put(&self.customs, kept_id, &value, None, now_ms)?;
+                Ok(Updated::Saved(version))
+            }
+        }
+    }
+
+    fn remove(&self, id: &str) -> Result<bool> {
+        let kept_id = self.customs.kept(id)?;
+        let removed = lock(&self.sessions).by_kept_id.remove(&kept_id);
+        Ok(removed.is_some_and(|kept| !kept.life.is_over((self.customs.clock)())))
+    }
+
+    fn touch(&self, id: &str) -> Result<bool> {
+        let kept_id = self.customs.kept(id)?;
+        let mut sessions = lock(&self.sessions);
+        let now_ms = (self.customs.clock)();
+        let kept = sessions.by_kept_id.get_mut(&kept_id);
+        let Some(kept) = kept.filter(|kept| !kept.life.is_over(now_ms)) else { return Ok(false) };
+        if let Some(life) = self.customs.touched(&kept.life, now_ms) {
+            kept.life = life;
+        }
+        Ok(!kept.life.is_over(now_ms))
+    }
+
+    fn guard(&self, id: &str, patience: Duration) -> Result<SessionGuard> {
+        let kept_id = self.customs.kept(id)?;
+        let began = Instant::now();
+        let mut held = lock(&self.guards.held);
+        while held.contains(&kept_id) {
+            let waited = began.elapsed();
+            let Some(rest) = patience.checked_sub(waited).filter(|rest| !rest.is_zero()) else {
+                let waited_ms = waited.as_millis() as u64;
+                let awaited = Awaited::Guard;
+                return Err(ErrorKind::Busy { awaited, holder: None, waited_ms }.into());
+            };
+            let woken = self.guards.released.wait_timeout(held, rest);
+            held = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        held.insert(kept_id.clone());
+        Ok(SessionGuard::new(Box::new(Held { guards: Arc::clone(&self.guards), kept_id })))
+    }
+
+    fn sweep(
+        &self,
+        limit: u64,
+        on_expired: &mut dyn FnMut(&str, Session<Value>) -> ControlFlow<()>,
+    ) -> Result<Swept> {
+        let mut sessions = lock(&self.sessions);
+        let now_ms = (self.customs.clock)();
+        let (believed, told) = sessions.told.hears(now_ms);
+        sessions.told = told;
+        let mut removed = 0;
+        if !believed {
+            return Ok(Swept { removed, end: SweepEnd::ClockInDoubt });
+        }
+        let over = sessions.by_kept_id.iter().filter(|(_, kept)| kept.life.is_over(now_ms));
+        let over: Vec<String> = over.map(|(kept_id, _)| kept_id.clone()).collect();
+        drop(sessions);
+        for kept_id in over {
+            if removed == limit {
+                return Ok(Swept { removed, end: SweepEnd::Limit });
+            }
+            let seen = lock(&self.sessions).by_kept_id.get(&kept_id).cloned();
+            let Some(seen) = seen.filter(|kept| kept.life.is_over(now_ms)) else { continue };
+            if on_expired(&kept_id, seen.session()).is_break() {
+                return Ok(Swept { removed, end: SweepEnd::Broken });
+            }
+            let mut sessions = lock(&self.sessions);
+            let same = |kept: &Kept| kept.life == seen.life;
+            if sessions.by_kept_id.get(&kept_id).is_some_and(same) {
+                sessions.by_kept_id.remove(&kept_id);
+                removed += 1;
+            }
+        }
+        Ok(Swept { removed, end: SweepEnd::Done })
+    }
+
+    fn walk(&self, visit: &mut dyn FnMut(Walked) -> ControlFlow<()>) -> Result<()> {
+        let now_ms = (self.customs.clock)();
+        // Not under the lock: who is shown a session may use the manager.
+        let living: Vec<(String, Kept)> = lock(&self.sessions)
+            .by_kept_id
+            .iter()
+            .filter(|(_, kept)| !kept.life.is_over(now_ms))
+            .map(|(kept_id, kept)| (kept_id.clone(), kept.clone()))
+            .collect();
+        for (kept_id, kept) in living {
+            if visit(Ok((kept_id, kept.session()))).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn restore(&self, kept_id: &str, session: &Session<Value>) -> Result<()> {
+        let kept_id = self.customs.valid_kept(kept_id)?.to_owned();
+        self.customs.text(&session.value)?;
+        let kept = Kept { value: session.value.clone(), life: Life::restored(session)? };
+        lock(&self.sessions).by_kept_id.insert(kept_id, kept);
+        Ok(())
+    }
+
+    fn kept_id(&self, id: &str) -> Result<String> {
+        self.customs.kept(id)
+    }
+
+    fn len(&self) -> Result<u64> {
+        Ok(lock(&self.sessions).by_kept_id.len() as u64)
+    }
+
+    fn sync(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,5 @@
+//! Session managers, chosen by name and told by a JSON configuration.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod configuration;
