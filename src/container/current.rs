@@ -30,8 +30,8 @@ pub(super) struct CurrentFile {
 pub(super) type Current = Guard<Arc<OpenFile>>;
 
 impl CurrentFile {
-    pub(super) fn new(file: OpenFile) -> CurrentFile {
-        CurrentFile { process_id: file.process_id, latest: ArcSwap::from_pointee(file) }
+    pub(super) fn new(file: Arc<OpenFile>) -> CurrentFile {
+        CurrentFile { process_id: file.process_id, latest: ArcSwap::new(file) }
     }
 
     #[inline]
@@ -73,7 +73,7 @@ impl CurrentFile {
         let read_only = file.read_only.filter(|why| !matches!(why, ReadOnly::Features(_)));
         let next = OpenFile::new(storage, options, file.path.clone(), read_only)?;
         // If another thread was faster, its file is as good.
-        let _ = self.latest.compare_and_swap(file, Arc::new(next));
+        let _ = self.latest.compare_and_swap(file, next);
         Ok(())
     }
 

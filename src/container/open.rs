@@ -145,7 +145,7 @@ impl ByteContainer {
         OpenFile::new(storage, options, None, Some(ReadOnly::Handle)).map(ByteContainer::of)
     }
 
-    fn of(mut file: OpenFile) -> ByteContainer {
+    fn of(mut file: Arc<OpenFile>) -> ByteContainer {
         let writes = file.read_only.is_none();
         let background = match file.options.durability {
             Durability::Interval(interval) if file.options.background_sync && writes => {
@@ -153,7 +153,9 @@ impl ByteContainer {
             }
             _ => None,
         };
-        file.options.background_sync = background.is_some();
+        if let Some(file) = Arc::get_mut(&mut file) {
+            file.options.background_sync = background.is_some();
+        }
         let file = Arc::new(CurrentFile::new(file));
         if let Some(background) = &background {
             background.serve(&file);
@@ -164,7 +166,7 @@ impl ByteContainer {
 
 /// Opens the container at `path` for reading and writing. On a network file
 /// system it can be read only.
-fn open(path: &Path, options: Options) -> Result<OpenFile> {
+fn open(path: &Path, options: Options) -> Result<Arc<OpenFile>> {
     let storage =
         FileStorage::open(path, Access::ReadWrite).map_err(|error| refused("open", error))?;
     // Whoever marked it had asked, too.
@@ -174,7 +176,7 @@ fn open(path: &Path, options: Options) -> Result<OpenFile> {
 }
 
 /// Opens the container at `path` for reading.
-fn open_read_only(path: &Path, options: Options) -> Result<OpenFile> {
+fn open_read_only(path: &Path, options: Options) -> Result<Arc<OpenFile>> {
     let storage =
         FileStorage::open(path, Access::ReadOnly).map_err(|error| refused("open", error))?;
     let path = storage.path().to_path_buf();
@@ -182,7 +184,7 @@ fn open_read_only(path: &Path, options: Options) -> Result<OpenFile> {
 }
 
 /// Makes a container of a new or blank file at `path`, and opens it.
-fn create(path: &Path, options: Options) -> Result<OpenFile> {
+fn create(path: &Path, options: Options) -> Result<Arc<OpenFile>> {
     let (storage, origin) =
         FileStorage::create(path, options.mode).map_err(|error| refused("create", error))?;
     if let Some(why) = network(&storage)? {

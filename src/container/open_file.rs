@@ -6,8 +6,8 @@
 //! crash.
 
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 
 use super::allocate::Spares;
 use super::index::Index;
@@ -78,13 +78,14 @@ const STRANGERS: &[(&[u8], &str)] = &[
 ];
 
 impl OpenFile {
-    /// Reads the header of the container in `storage`.
+    /// Reads the header of the container in `storage`. What it gives is where it stays: a
+    /// copy on the stack would cost a young process a page fault.
     pub(crate) fn new(
         storage: Box<dyn Storage>,
         options: Options,
         path: Option<PathBuf>,
         read_only: Option<ReadOnly>,
-    ) -> Result<OpenFile> {
+    ) -> Result<Arc<OpenFile>> {
         let source = Source::new(storage, options.map);
         let header = read_header(&source)?;
         if options.ids.is_some_and(|wanted| wanted != header.ids) {
@@ -98,7 +99,7 @@ impl OpenFile {
         let seal = header.seal();
         let index = Index::new(source, seal);
         let tagger = Tagger::new(&header.key);
-        Ok(OpenFile {
+        Ok(Arc::new(OpenFile {
             records: Records { index, classes: header.classes, tagger },
             header,
             options,
@@ -110,7 +111,7 @@ impl OpenFile {
             owner: AtomicU64::new(0),
             nonces: Nonces::default(),
             compared_ms: AtomicU64::new(0),
-        })
+        }))
     }
 
     /// What the container keeps of an id that the handle was given.

@@ -79,7 +79,7 @@ impl OpenFile {
     /// Lets go of the writer lock and returns when what `writer` has done is
     /// durable. Where nobody else is syncing, the epoch is taken under the same hold
     /// of the lock: that is two calls and a look at the control page less.
-    pub(crate) fn sync_after(&self, mut writer: Writer<'_>) -> Result<()> {
+    pub(crate) fn sync_after(&self, mut writer: Box<Writer<'_>>) -> Result<()> {
         let epoch = writer.answer_epoch;
         let doubtful = writer.control.suspect || writer.control.syncing;
         let begun = match if doubtful { None } else { self.take_turn()? } {

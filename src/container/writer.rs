@@ -51,9 +51,10 @@ pub(crate) enum Attempt<T> {
 
 /// What taking the lock came to.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
 pub(crate) enum Locked<'a> {
-    Here(Writer<'a>),
+    /// In a box: as it is handed on, no frame of the stack has a copy of it, which a young
+    /// process would pay for with page faults.
+    Here(Box<Writer<'a>>),
     /// The file has no name any more: it was replaced or removed.
     Replaced,
 }
@@ -150,7 +151,7 @@ impl OpenFile {
     }
 
     /// Takes the writer lock. `None` if the file was replaced.
-    fn begin_writing(&self, deadline: Duration, attempt: u32) -> Result<Option<Writer<'_>>> {
+    fn begin_writing(&self, deadline: Duration, attempt: u32) -> Result<Option<Box<Writer<'_>>>> {
         if let Some(why) = self.read_only {
             return Err(ErrorKind::ReadOnly(why).into());
         }
@@ -267,7 +268,12 @@ fn thread_number() -> u64 {
 }
 
 impl<'a> Writer<'a> {
-    fn begin(file: &'a OpenFile, held: Held<'a>, len: u64, attempt: u32) -> Result<Writer<'a>> {
+    fn begin(
+        file: &'a OpenFile,
+        held: Held<'a>,
+        len: u64,
+        attempt: u32,
+    ) -> Result<Box<Writer<'a>>> {
         let seal = file.records.index.seal;
         let source = &file.records.index.source;
         let with_lists = !source.is_mapped();
@@ -291,7 +297,7 @@ impl<'a> Writer<'a> {
         if u64::from(root.segments) >= len / BLOCK_SIZE {
             return Err(Error::damaged(place::ROOT, DamageKind::RootLine));
         }
-        Ok(Writer {
+        Ok(Box::new(Writer {
             file,
             control,
             root,
@@ -311,7 +317,7 @@ impl<'a> Writer<'a> {
             views_line: line(place::VIEWS),
             sweep_line: line(place::SWEEP),
             held,
-        })
+        }))
     }
 
     /// The heads of the free lists, read when they are first needed: a save
