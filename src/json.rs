@@ -21,7 +21,7 @@ use crate::{
     ByteContainer, Change, Error, ErrorKind, Info, Options, Report, Result, Session, Updated,
 };
 
-use discreet::discreet;
+use discreet::{TOO_DEEP, discreet};
 pub use text::Text;
 
 /// A file that keeps a JSON value for each session, shared by any number of
@@ -345,8 +345,7 @@ pub(crate) fn value_of(text: &[u8]) -> Result<Value> {
 fn json_of<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Vec<u8>> {
     let text = serde_json::to_vec(value)?;
     if depth(&text) > DEPTH_MAX {
-        let message = format_args!("nested deeper than {DEPTH_MAX} levels");
-        return Err(serde::de::Error::custom(message));
+        return Err(serde::de::Error::custom(TOO_DEEP));
     }
     Ok(text)
 }

@@ -163,8 +163,8 @@ impl OpenFile {
                 late = late && self.is_bound_late(number, segment, root)?;
             }
             if late {
-                let what = "a bound is later than a deadline that it stands for; the session is \
-                            not returned, and its space is free only after the next recovery";
+                let what = "a bound is later than what it stands for; who expires there is not \
+                            returned, and gives back space only after the next recovery";
                 report.add_note(segment + BOUNDS, what);
             }
         }

@@ -179,8 +179,8 @@ impl Walk<'_> {
                 self.report.add_damage(
                     segment + REACH,
                     format!(
-                        "the head of a segment is damaged; its sessions are found, and no new \
-                         ones can be saved there: {WAY_OUT}"
+                        "the head of a segment is damaged; those of its sessions that are left \
+                         are found, and no new ones can be saved there: {WAY_OUT}"
                     ),
                 );
                 None
@@ -206,7 +206,10 @@ impl Walk<'_> {
         let line = index.source.line(segment + TALLY).map_err(super::index::reading)?;
         let kept = line.and_then(|line| Tally::decode(&line, segment + TALLY, index.seal));
         if kept != Some(tally) && self.root.named() == self.root.segments {
-            self.report.add_note(segment + TALLY, "the count of a segment's sessions is off");
+            let kept = kept.map_or_else(|| "none".to_owned(), |kept| kept.sessions.to_string());
+            let found = tally.sessions;
+            let what = format!("the count of a segment's sessions is off: {kept} for {found}");
+            self.report.add_note(segment + TALLY, what);
         }
         Ok(())
     }

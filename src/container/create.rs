@@ -77,17 +77,31 @@ pub(super) fn is_unfinished(storage: &dyn Storage) -> Result<bool> {
     Ok(storage.read_at(&mut line, place::MAKING).map_err(reading)? == LINE_SIZE && line == MAKING)
 }
 
-/// Makes a container of a file that is blank or unfinished. The caller holds the
-/// writer lock.
-pub(super) fn initialise(storage: &dyn Storage, ids: IdForm) -> Result<()> {
+/// What is made into a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Before {
+    /// Nothing, or zeros.
+    Blank,
+    /// What somebody had begun to make of it.
+    Unfinished,
+}
+
+/// Makes a container of a file. The caller holds the writer lock.
+pub(super) fn initialise(storage: &dyn Storage, before: Before, ids: IdForm) -> Result<()> {
     // Of a container that was here before.
     storage.unmark();
     let header = new_header(storage, ids)?;
     let len = storage.status().map_err(reading)?.len;
     let end = 2 * BLOCK_SIZE;
-    if len < end {
+    // All of a blank file gets its space now: a hole of it would look like free space, and
+    // on a full tmpfs to read one through a map is a SIGBUS.
+    let from = match before {
+        Before::Blank => 0,
+        Before::Unfinished => len / BLOCK_SIZE * BLOCK_SIZE,
+    };
+    if from < len.max(end) && (before == Before::Blank || len < end) {
         storage
-            .extend(len / BLOCK_SIZE * BLOCK_SIZE, end, Fill::Zeros)
+            .extend(from, len.max(end), Fill::Zeros)
             .map_err(|source| failed("grow the file", source))?;
     }
     write(storage, &MAKING, place::MAKING)?;

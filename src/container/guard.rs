@@ -21,6 +21,18 @@ const ATTEMPTS: u32 = 16;
 
 /// A session that nobody else guards, until this is dropped. Made by
 /// [`ByteContainer::guard`].
+///
+/// ```
+/// # use cloakroom::{ByteContainer, Guard, Options};
+/// # use std::time::Duration;
+/// # let dir = tempfile::tempdir()?;
+/// # let container = ByteContainer::create(dir.path().join("sessions.room"), Options::new())?;
+/// let request: Guard = container.guard("id", Duration::from_secs(10))?;
+/// assert!(container.guard("id", Duration::ZERO).is_err(), "another request waits in vain");
+/// drop(request);
+/// assert!(container.guard("id", Duration::ZERO).is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "the session is guarded as long as this lives"]
 pub struct Guard {
     storage: Box<dyn Storage>,

@@ -281,6 +281,9 @@ impl Writer<'_> {
             lines: before.lines.saturating_add_signed(lines),
             sessions: before.sessions.saturating_add_signed(sessions),
         };
+        if sessions < 0 {
+            self.note_not_full()?;
+        }
         if tally != before {
             self.write(&tally.encode(offset, self.seal()), offset)?;
         }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::background::Background;
-use super::create::{exists, initialise, is_blank, is_unfinished};
+use super::create::{Before, exists, initialise, is_blank, is_unfinished};
 use super::current::CurrentFile;
 use super::handle::ByteContainer;
 use super::open_file::OpenFile;
@@ -232,9 +232,10 @@ fn create_in(storage: &dyn Storage, options: &Options, naming: Option<Naming<'_>
             ErrorKind::Busy { awaited: Awaited::Lock, holder, waited_ms }
         })?;
     }
-    let result = look_for_blank(storage).and_then(|()| {
+    let result = look_for_blank(storage).and_then(|before| {
         let named = naming.as_ref().map_or(Ok(()), Naming::sync);
-        named.and_then(|()| initialise(storage, options.ids_at_creation())).inspect_err(|_| {
+        let ids = options.ids_at_creation();
+        named.and_then(|()| initialise(storage, before, ids)).inspect_err(|_| {
             if let Some(naming) = &naming {
                 naming.give_up();
             }
@@ -244,12 +245,18 @@ fn create_in(storage: &dyn Storage, options: &Options, naming: Option<Naming<'_>
     result
 }
 
-fn look_for_blank(storage: &dyn Storage) -> Result<()> {
+fn look_for_blank(storage: &dyn Storage) -> Result<Before> {
     if storage.status().map_err(super::index::reading)?.links == 0 {
         // Whoever made it has given up and removed it.
         return Err(Error::io("create", std::io::ErrorKind::NotFound.into()));
     }
-    if is_blank(storage)? || is_unfinished(storage)? { Ok(()) } else { Err(exists()) }
+    if is_blank(storage)? {
+        Ok(Before::Blank)
+    } else if is_unfinished(storage)? {
+        Ok(Before::Unfinished)
+    } else {
+        Err(exists())
+    }
 }
 
 fn network(storage: &FileStorage) -> Result<Option<ReadOnly>> {

@@ -63,8 +63,9 @@ pub enum Durability {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MapPolicy {
-    /// Never: every read is a system call. Such a handle survives somebody
-    /// truncating the file under it with an error, instead of a SIGBUS.
+    /// Never: every read is a system call. Such a handle survives with an error, instead of a
+    /// SIGBUS, that somebody truncates the file under it, that the disk cannot read a page, and
+    /// that a tmpfs is full on which the file has holes.
     Never,
     /// After this many loads and changes: a process that lives for one request is
     /// faster without a map, one that lives long is faster with it.

@@ -205,6 +205,8 @@ const LAYOUT: &[Structure] = &[
             field("epoch", pass_line::EPOCH),
             field("stage", pass_line::STAGE),
             field("unread", pass_line::UNREAD),
+            field("full_epoch", pass_line::FULL_EPOCH),
+            field("full_until", pass_line::FULL_UNTIL),
             field("reserved", pass_line::RESERVED),
             CHECK,
         ],

@@ -15,7 +15,9 @@ pub(super) mod pass_line {
     pub(crate) const EPOCH: Span = BLOCKS.then(8);
     pub(crate) const STAGE: Span = EPOCH.then(1);
     pub(crate) const UNREAD: Span = STAGE.then(1);
-    pub(crate) const RESERVED: Span = UNREAD.then(30);
+    pub(crate) const FULL_EPOCH: Span = UNREAD.then(8);
+    pub(crate) const FULL_UNTIL: Span = FULL_EPOCH.then(8);
+    pub(crate) const RESERVED: Span = FULL_UNTIL.then(14);
     const _: () = assert!(RESERVED.end() == LINE_CHECK.offset);
 }
 
@@ -49,12 +51,26 @@ pub(crate) struct Pass {
     /// An entry was passed over, since the medium has not given back what it names: that may
     /// be what a cut took.
     pub(crate) unread: bool,
+    /// Where the file cannot grow: the synced epoch in which everything was searched and
+    /// nothing was free; 0: none.
+    pub(crate) full_epoch: u64,
+    /// Until when nobody need search again, milliseconds since 1970.
+    pub(crate) full_until_ms: u64,
 }
 
 impl Pass {
     /// The pass of `generation` at its start.
     pub(crate) fn begin(generation: u64, blocks: u32) -> Pass {
-        Pass { generation, stage: Stage::Tables, position: 0, blocks, epoch: 0, unread: false }
+        Pass {
+            generation,
+            stage: Stage::Tables,
+            position: 0,
+            blocks,
+            epoch: 0,
+            unread: false,
+            full_epoch: 0,
+            full_until_ms: 0,
+        }
     }
 
     /// The pass as the line shows it, or at its start if the line is of another
@@ -74,7 +90,9 @@ impl Pass {
         };
         let (position, epoch) = (field::POSITION.get(line), field::EPOCH.get(line));
         let unread = field::UNREAD.get(line) != 0;
-        Pass { generation, stage, position, blocks, epoch, unread }
+        let (full_epoch, full_until_ms) =
+            (field::FULL_EPOCH.get(line), field::FULL_UNTIL.get(line));
+        Pass { generation, stage, position, blocks, epoch, unread, full_epoch, full_until_ms }
     }
 
     pub(crate) fn encode(&self, offset: u64, seal: Seal) -> Line {
@@ -92,6 +110,8 @@ impl Pass {
         };
         field::STAGE.put(&mut line, stage);
         field::UNREAD.put(&mut line, self.unread.into());
+        field::FULL_EPOCH.put(&mut line, self.full_epoch);
+        field::FULL_UNTIL.put(&mut line, self.full_until_ms);
         seal.seal(line, offset)
     }
 }

@@ -108,6 +108,7 @@ fn the_lines_of_the_control_page_keep_what_is_put_into_them() {
 
     let begun = Pass::begin(4, 9);
     let pass = Pass { stage: Stage::Blocks, position: 77, epoch: 6, unread: true, ..begun };
+    let pass = Pass { full_epoch: 5, full_until_ms: 7_000, ..pass };
     let line = pass.encode(PLACE, seal());
     assert_eq!(Pass::decode(&line, PLACE, seal(), 4), pass);
     assert_eq!(Pass::decode(&line, PLACE, seal(), 5), Pass::begin(5, 9));

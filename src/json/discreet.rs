@@ -38,6 +38,9 @@ const KINDS: &[&str] = &[
     "unit variant",
 ];
 
+/// What is nested deeper than can be loaded again: a sentence of our own, which quotes nothing.
+pub(super) const TOO_DEEP: &str = "nested deeper than 127 levels";
+
 /// The error without what it quotes of the value.
 pub(super) fn discreet(error: serde_json::Error) -> serde_json::Error {
     if !error.is_data() {
@@ -49,7 +52,8 @@ pub(super) fn discreet(error: serde_json::Error) -> serde_json::Error {
         line => format!(" at line {line} column {}", error.column()),
     };
     let sentence = message.strip_suffix(&place).unwrap_or_default();
-    let kept = kept(sentence).unwrap_or_else(|| "the value does not fit its type".to_owned());
+    let kept = if sentence == TOO_DEEP { Some(sentence.to_owned()) } else { kept(sentence) };
+    let kept = kept.unwrap_or_else(|| "the value does not fit its type".to_owned());
     // The error finds its line and column in the text.
     serde_json::Error::custom(kept + &place)
 }

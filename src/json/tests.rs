@@ -231,6 +231,8 @@ fn what_could_never_be_loaded_again_is_refused() {
     container.save("id", &nested(127)).unwrap();
     assert_eq!(container.load::<serde_json::Value>("id").unwrap().unwrap().value, nested(127));
     for deep in [128, 200] {
+        let refused = container.save("id", &nested(deep)).unwrap_err().to_string();
+        assert!(refused.contains("nested deeper than 127 levels"), "{refused}");
         assert!(is_not_json(container.save("id", &nested(deep))));
     }
     assert_eq!(container.load::<serde_json::Value>("id").unwrap().unwrap().value, nested(127));

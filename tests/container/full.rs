@@ -125,6 +125,29 @@ fn what_a_removal_frees_is_there_for_the_next_process() {
     }
 }
 
+/// A search for the last free extent takes as long as the file is large: on a disk that is
+/// full, each save of each process must not begin it anew.
+#[test]
+fn who_finds_the_disk_full_again_does_not_search_everything_again() {
+    let storage = MemoryStorage::new();
+    let options = Options::new().durability(Durability::Never);
+    let container = ByteContainer::create_on(Box::new(storage.share()), options.clone()).unwrap();
+    storage.set_limit(Some(storage.to_bytes().len() as u64 + 1_000_000));
+    let count = fill(&container);
+    let synced = || container.info().unwrap().synced_epoch;
+    let before = synced();
+    for number in 0..20_u64 {
+        // Another process each time.
+        let other = ByteContainer::open_on(Box::new(storage.share()), options.clone()).unwrap();
+        let kind = refusal(other.save((count + number).to_le_bytes(), &bytes(1, LEN)));
+        assert!(matches!(kind, ErrorKind::Full(_)), "{kind:?}");
+    }
+    assert_eq!(synced(), before, "a search syncs");
+    assert!(container.remove(0_u64.to_le_bytes()).unwrap());
+    let other = ByteContainer::open_on(Box::new(storage.share()), options).unwrap();
+    other.save(count.to_le_bytes(), &bytes(count, LEN)).unwrap();
+}
+
 #[test]
 fn failures_do_not_make_the_file_grow() {
     let storage = MemoryStorage::new();
