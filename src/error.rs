@@ -110,10 +110,10 @@ pub enum ErrorKind {
         /// The form that it keeps them in.
         found: IdForm,
     },
-    /// An id is empty or longer than 255 bytes; or the handle takes ids as they are kept
-    /// ([`Options::kept_ids`](crate::Options::kept_ids)), and this is none.
+    /// An id is empty, or longer than 255 bytes as it is kept; or the handle takes ids as they
+    /// are kept ([`Options::kept_ids`](crate::Options::kept_ids)), and this is none.
     InvalidId {
-        /// Its length in bytes.
+        /// Its length in bytes, or that of the name of a file that would be made of it.
         len: usize,
     },
     /// A value is larger than 4 MiB, as bytes or as JSON, or than the handle saves
@@ -301,6 +301,11 @@ impl fmt::Display for ErrorKind {
             ErrorKind::Damaged(damage @ Damage { kind: DamageKind::Headers, .. }) => {
                 write!(f, "damaged: {damage}; nothing is found without one, restore a backup")
             }
+            ErrorKind::Damaged(Damage { kind: DamageKind::SessionFile, .. }) => write!(
+                f,
+                "damaged: this is no session's file, or was cut short; remove the session, or put \
+                 a backup of the file in its place"
+            ),
             ErrorKind::Damaged(damage) => write!(f, "damaged: {damage}; try `cloakroom check`"),
             ErrorKind::NotAContainer(why) => write!(f, "not a cloakroom container: {why}"),
             ErrorKind::Newer { found } => write!(f, "{found}; use a newer cloakroom"),
@@ -322,7 +327,7 @@ impl fmt::Display for ErrorKind {
                 write!(f, "an id as this container keeps it is 64 hexadecimal digits (0-9, a-f)")
             }
             ErrorKind::InvalidId { len } => {
-                write!(f, "an id of {len} bytes is too long (at most 255)")
+                write!(f, "an id that takes {len} bytes is too long (at most 255)")
             }
             ErrorKind::TooLarge { len, max } => {
                 write!(f, "a value of {len} bytes is too large (at most {max})")

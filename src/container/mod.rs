@@ -103,3 +103,4 @@ pub use report::{Finding, Report};
 pub use session::{Change, Outcome, Properties, Session, Times, Updated, Version};
 pub use sweeper::{Archive, SweepEnd, Swept};
 pub use timeouts::Timeouts;
+pub(crate) use writer::failed;

@@ -67,6 +67,9 @@ pub enum DamageKind {
     /// The file ends before what was once on the disk does. What is left can be
     /// read; nothing is written.
     CutShort,
+    /// What has the name of a session's file, in a
+    /// [directory of them](crate::session::DirectoryManager), is none, or was cut short.
+    SessionFile,
 }
 
 impl fmt::Display for Damage {
@@ -86,6 +89,7 @@ impl fmt::Display for DamageKind {
             DamageKind::Entry => "an entry",
             DamageKind::Record => "a record",
             DamageKind::CutShort => "the end of the file, which was cut short,",
+            DamageKind::SessionFile => "a session's file",
         })
     }
 }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Longest value, in bytes of JSON.
-const VALUE_LEN_MAX: usize = 4 << 20;
+pub(crate) const VALUE_LEN_MAX: usize = 4 << 20;
 const TOUCH_PERCENT: u8 = 80;
 
 /// What a manager keeps of a session besides its value.

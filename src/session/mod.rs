@@ -27,6 +27,7 @@ use crate::{
 
 pub use capability::{Capabilities, Capability};
 pub use managers::container::ContainerManager;
+pub use managers::directory::DirectoryManager;
 pub use managers::memory::MemoryManager;
 pub use registry::{Cookie, Opened, Registry, open};
 pub use settings::Settings;

@@ -64,6 +64,22 @@ fn the_published_configuration_opens_a_container_under_its_old_names() {
 }
 
 #[test]
+fn the_published_configuration_keeps_sessions_in_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = session::open(&published("file", dir.path())).unwrap();
+    opened.manager.save("a ticket", &json!({ "coats": 1 }), None).unwrap();
+    let name = format!("cson-session-{}.json", opened.manager.kept_id("a ticket").unwrap());
+    assert!(dir.path().join("SESSIONS").join(name).is_file());
+    opened.manager.close().unwrap();
+    let again = session::open(&published("file", dir.path())).unwrap().manager;
+    let session = again.load("a ticket").unwrap().unwrap();
+    assert_eq!(session.value, json!({ "coats": 1 }));
+    let week_ms = 7 * 24 * 60 * 60 * 1000;
+    let times = session.times;
+    assert_eq!(times.deadline_ms, Some(times.saved_ms + week_ms), "the cookie's lifetime");
+}
+
+#[test]
 fn what_is_not_understood_is_named_and_nothing_is_opened() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("sessions.room");

@@ -241,6 +241,11 @@ impl FileStorage {
         }
     }
 
+    /// Returns when all that the file's file system has is on the disk.
+    pub(crate) fn sync_file_system(&self) -> io::Result<()> {
+        linux::sync_file_system(&self.file)
+    }
+
     /// Removes the name, if it is still this file's: somebody may have put another in
     /// its place. If that fails, a file stays that nobody opens.
     pub(crate) fn remove_name(&self) {
