@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "crash/again.rs"]
+mod again;
 #[path = "crash/bounds.rs"]
 mod bounds;
 #[path = "crash/edges.rs"]
@@ -24,6 +26,8 @@ mod lives;
 mod making;
 #[path = "crash/marks.rs"]
 mod marks;
+#[path = "crash/once.rs"]
+mod once;
 #[path = "crash/overlaps.rs"]
 mod overlaps;
 #[path = "crash/play.rs"]

@@ -28,7 +28,7 @@ use crate::format::pass::{Pass, Stage};
 use crate::format::segment::{ENTRIES, TALLY, Tally, entry_offset};
 use crate::format::tables::TABLE_BLOCK_LEN;
 use crate::format::word::Word;
-use crate::format::{BLOCK_SIZE, LINE_SIZE, Line, place};
+use crate::format::{BLOCK_SIZE, LINE_SIZE, Line, NEVER, place};
 
 /// Lines of the index or heads of blocks that one save looks at.
 const LINES_PER_SAVE: u32 = 8;
@@ -235,7 +235,13 @@ impl Writer<'_> {
     /// how long it is nobody can tell, so all of its block.
     fn withhold_block(&mut self, block: u32) -> Result<()> {
         let generation = self.control.generation;
-        let Some(head) = self.block_head(block)? else { return Ok(()) };
+        let Some(head) = self.block_head(block)? else {
+            return if self.has_lost_its_head(block)? {
+                self.withhold_whole(block)
+            } else {
+                Ok(())
+            };
+        };
         match head.usage {
             // It was given out in this generation, or its bits are set as it is.
             _ if head.generation == generation && head.complete => Ok(()),
@@ -246,8 +252,21 @@ impl Writer<'_> {
                 }
                 self.update_block(block, &head, full)
             }
-            _ => self.mark_whole(block, Use::Large, 0),
+            _ => self.withhold_whole(block),
         }
+    }
+
+    fn withhold_whole(&mut self, block: u32) -> Result<()> {
+        self.mark_whole(block, Use::Large, 0)
+    }
+
+    /// Whether the block had a head that is not whole any more: rot, since no cut tears a line.
+    fn has_lost_its_head(&self, block: u32) -> Result<bool> {
+        if block == 0 || block >= self.blocks || !holds(Rule::RottenHeadsGiveNothing) {
+            return Ok(false);
+        }
+        let none = self.block_head(block)?.is_none();
+        Ok(none && self.line(u64::from(block) * BLOCK_SIZE)? != NEVER)
     }
 
     fn mark_extent(&mut self, offset: u64, class: Class) -> Result<()> {
@@ -255,6 +274,10 @@ impl Writer<'_> {
         let generation = self.control.generation;
         let classes = self.file.records.classes;
         let last = self.block_head(block)?;
+        if last.is_none() && self.has_lost_its_head(block)? {
+            // It may have had bits of this generation.
+            return self.withhold_whole(block);
+        }
         let found = last.filter(|head| head.generation == generation);
         let before = found.unwrap_or_else(|| {
             let usage = match last.map(|last| last.usage) {

@@ -11,7 +11,7 @@ use super::rules::{Rule, holds};
 use crate::error::Result;
 use crate::format::class::{Class, Classes};
 use crate::format::record::{
-    HEAD_LEN, Head, PIECE_LEN, PIECES_MAX, Piece, Record, own_checksum, record_length,
+    HEAD_LEN, Head, PIECE_LEN, PIECES_MAX, Piece, Record, mask, own_checksum, record_length,
 };
 use crate::format::tag::{Tag, Tagger};
 use crate::format::word::{Named, Word};
@@ -111,12 +111,19 @@ impl Records {
         }
         let (pieces, len) = (collect(&record), record.value_len);
         value.clear();
-        Ok(self.load_pieces(&pieces, len, value)?.then_some(loaded))
+        let nonce = loaded.head.times.nonce;
+        Ok(self.load_pieces(&pieces, nonce, len, value)?.then_some(loaded))
     }
 
     /// Appends a large value, or gives up at the first piece that does not
     /// match.
-    fn load_pieces(&self, pieces: &[Piece], len: usize, value: &mut Vec<u8>) -> Result<bool> {
+    fn load_pieces(
+        &self,
+        pieces: &[Piece],
+        nonce: u64,
+        len: usize,
+        value: &mut Vec<u8>,
+    ) -> Result<bool> {
         for piece in pieces {
             let start = value.len();
             let part = (len - start).min(PIECE_LEN);
@@ -130,6 +137,7 @@ impl Records {
             {
                 return Ok(false);
             }
+            mask_piece(bytes, nonce);
         }
         Ok(value.len() == len)
     }
@@ -157,7 +165,8 @@ impl Records {
         }
         let pieces = collect(&record);
         let mut value = Vec::new();
-        if !pieces.is_empty() && !self.load_pieces(&pieces, record.value_len, &mut value)? {
+        let (nonce, value_len) = (record.head.times.nonce, record.value_len);
+        if !pieces.is_empty() && !self.load_pieces(&pieces, nonce, value_len, &mut value)? {
             return Ok(None);
         }
         let class = self.classes.for_len(len);
@@ -190,6 +199,13 @@ impl Records {
         let record = Record::decode(&bytes, check, self.index.seal);
         let pieces = record.map(|record| collect(&record)).unwrap_or_default();
         Ok(class.map(|class| Remains { class, pieces }))
+    }
+}
+
+/// Masks a piece of the record with this nonce, or takes the mask away.
+pub(super) fn mask_piece(bytes: &mut [u8], nonce: u64) {
+    if holds(Rule::PiecesAreMasked) {
+        mask(bytes, nonce);
     }
 }
 

@@ -11,7 +11,7 @@
 use super::lines::{Lines, Spots};
 use super::load::Found;
 use super::open_file::OpenFile;
-use super::records::Wanted;
+use super::records::{Wanted, mask_piece};
 use super::rules::{Rule, holds};
 use super::session::{Properties, Session, Times, Version};
 use super::timeouts::Timeouts;
@@ -74,11 +74,8 @@ impl Writer<'_> {
     pub(crate) fn target(&mut self, key: Key<'_>) -> Result<Target> {
         let spots = self.locate(key.tag)?;
         let raw = spots.entry();
-        let clean = match raw.map(|entry| self.clean(&entry)).transpose() {
-            // Who reads the value will be told, and who replaces it need not know.
-            Err(error) if error.is_of_the_medium() => raw,
-            clean => clean?,
-        };
+        // Whether it lives must be known: what a cut took counts for nobody.
+        let clean = raw.map(|entry| self.cleaned(&entry)).transpose()?;
         let living = clean.filter(|entry| {
             matches!(entry.cur.named(), Named::Record { .. })
                 && (entry.deadline_ms == 0 || !entry.is_expired(self.file.storage().now_ms()))
@@ -335,7 +332,7 @@ impl Writer<'_> {
         let Attempt::Done(offset) = self.allocate(class)? else {
             return Ok(Attempt::Sync);
         };
-        let pieces = match self.write_pieces(value) {
+        let pieces = match self.write_pieces(value, head.times.nonce) {
             Ok(Attempt::Done(pieces)) => pieces,
             Ok(Attempt::Sync) => {
                 self.give_back(offset)?;
@@ -361,10 +358,10 @@ impl Writer<'_> {
 
     /// Writes a large value into blocks of its own. They are all given back if
     /// there are not enough.
-    fn write_pieces(&mut self, value: &[u8]) -> Result<Attempt<Vec<Piece>>> {
+    fn write_pieces(&mut self, value: &[u8], nonce: u64) -> Result<Attempt<Vec<Piece>>> {
         let mut pieces = Vec::with_capacity(value.len().div_ceil(PIECE_LEN));
         for part in value.chunks(PIECE_LEN) {
-            match self.write_piece(part) {
+            match self.write_piece(part, nonce) {
                 Ok(Attempt::Done(piece)) => pieces.push(piece),
                 other => {
                     for piece in &pieces {
@@ -379,13 +376,15 @@ impl Writer<'_> {
         Ok(Attempt::Done(pieces))
     }
 
-    fn write_piece(&mut self, part: &[u8]) -> Result<Attempt<Piece>> {
+    fn write_piece(&mut self, part: &[u8], nonce: u64) -> Result<Attempt<Piece>> {
         let Attempt::Done(block) = self.allocate_block(Use::Large, Fill::Reserve)? else {
             return Ok(Attempt::Sync);
         };
+        let mut masked = part.to_vec();
+        mask_piece(&mut masked, nonce);
         // In pieces of a page, so that later small writes there are cheap.
         let mut offset = u64::from(block) * BLOCK_SIZE + LINE_SIZE as u64;
-        let (first, rest) = part.split_at(part.len().min(PAGE_SIZE as usize - LINE_SIZE));
+        let (first, rest) = masked.split_at(masked.len().min(PAGE_SIZE as usize - LINE_SIZE));
         for page in std::iter::once(first).chain(rest.chunks(PAGE_SIZE as usize)) {
             if let Err(error) = self.write(page, offset) {
                 self.give_back_block(block)?;
@@ -393,7 +392,7 @@ impl Writer<'_> {
             }
             offset += page.len() as u64;
         }
-        Ok(Attempt::Done(Piece { block, check: self.seal().of_record(part) }))
+        Ok(Attempt::Done(Piece { block, check: self.seal().of_record(&masked) }))
     }
 }
 

@@ -156,6 +156,14 @@ impl Writer<'_> {
         Ok(clean)
     }
 
+    /// The same; what the medium does not give back at once is asked for once more.
+    pub(super) fn cleaned(&self, entry: &Entry) -> Result<Entry> {
+        match self.clean(entry) {
+            Err(error) if error.is_of_the_medium() => self.clean(entry),
+            clean => clean,
+        }
+    }
+
     /// What a word of an entry names, if it can be read now. What the medium does not give
     /// back may be there the next time, so nothing more is released in this hold.
     pub(super) fn readable_now(&self, word: Word, entry: &Entry) -> Result<Option<Readable>> {

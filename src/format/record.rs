@@ -158,6 +158,20 @@ impl<'a> Record<'a> {
     }
 }
 
+/// Masks the bytes of a piece, or takes the mask away: the record's nonce, over and over. So
+/// no line of a piece is ever the same as another version's, and the same value saved again
+/// cannot make one whole of which a power cut took a part.
+pub(crate) fn mask(piece: &mut [u8], nonce: u64) {
+    let (words, rest) = piece.as_chunks_mut::<8>();
+    let mask = nonce.to_le_bytes();
+    for word in words {
+        *word = (u64::from_le_bytes(*word) ^ nonce).to_le_bytes();
+    }
+    for (byte, mask) in rest.iter_mut().zip(mask) {
+        *byte ^= mask;
+    }
+}
+
 /// Length that the record at the start of `bytes` gives itself, head and all;
 /// not to be believed before the checksum was compared.
 #[inline]

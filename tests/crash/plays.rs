@@ -9,7 +9,7 @@ use cloakroom::{ByteContainer, Options};
 
 use crate::play::{LARGE, LONG, Person, Play, SHORT, THIRD};
 use crate::stage::{self, Scene};
-use crate::{edges, lives, overlaps, rot, splits};
+use crate::{again, edges, lives, overlaps, rot, splits};
 
 /// One play, by name; it panics where a rule is broken.
 pub(crate) type Script = fn(&Scenes<'_>) -> Play;
@@ -507,6 +507,11 @@ pub(crate) const ALL: &[(&str, Script)] = &[
     ("a_life_ends_before_it_is_durable", lives::a_life_ends_before_it_is_durable),
     ("the_same_end_comes_again", rot::the_same_end_comes_again),
     ("the_same_end_comes_again_after_a_kill", rot::the_same_end_comes_again_after_a_kill),
+    ("a_head_rots_during_the_pass", rot::a_head_rots_during_the_pass),
+    ("a_lost_value_is_saved_by_another", again::a_lost_value_is_saved_by_another),
+    ("a_lost_value_is_saved_once_more", again::a_lost_value_is_saved_once_more),
+    ("a_lost_value_is_saved_before_another_cut", again::a_lost_value_is_saved_before_another_cut),
+    ("a_block_that_two_name_is_let_go", again::a_block_that_two_name_is_let_go),
     ("removed_twice", edges::removed_twice),
     ("large_values_come_and_go", edges::large_values_come_and_go),
     ("killed_with_extents_taken", edges::killed_with_extents_taken),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cloakroom::storage::Storage;
 use cloakroom::storage::simulated::{CutPolicy, SimulatedDisk, SimulatedRng};
 use cloakroom::{ByteContainer, Durability, IdForm, MapPolicy, Options};
 
@@ -26,7 +27,7 @@ fn rotten(disk: &SimulatedDisk, id: &str, value: &[u8]) -> SimulatedDisk {
     SimulatedDisk::with_bytes(1, &image)
 }
 
-fn options() -> Options {
+pub(crate) fn options() -> Options {
     Options::new()
         .ids(IdForm::Plain)
         .durability(Durability::Never)
@@ -35,7 +36,7 @@ fn options() -> Options {
 }
 
 /// A process that lives for one request.
-fn visit(disk: &SimulatedDisk) -> ByteContainer {
+pub(crate) fn visit(disk: &SimulatedDisk) -> ByteContainer {
     ByteContainer::open_on(Box::new(disk.open(disk.spawn())), options()).unwrap()
 }
 
@@ -74,6 +75,48 @@ pub(crate) fn a_damaged_session_is_saved_over(scenes: &Scenes<'_>) -> Play {
         assert_eq!(last.load("damaged").unwrap().unwrap().value, VALUE);
         let report = last.check().unwrap();
         assert!(report.is_sound(), "{:#?}", report.damage);
+    }
+    scenes.crowd(30)
+}
+
+/// A bit of a block's head rots while the pass goes over the index: what it had marked in the
+/// block must not be given to newcomers.
+pub(crate) fn a_head_rots_during_the_pass(scenes: &Scenes<'_>) -> Play {
+    const SESSIONS: u32 = 400;
+    let value = |number: u32| [&number.to_le_bytes()[..], &[3; 900]].concat();
+    for steps in [20, 60, 100] {
+        let disk = SimulatedDisk::new(1);
+        let made = ByteContainer::create_on(Box::new(disk.open(disk.spawn())), options()).unwrap();
+        for number in 0..SESSIONS {
+            made.save(format!("session {number}"), &value(number)).unwrap();
+        }
+        made.sync().unwrap();
+        made.sync().unwrap();
+        drop(made);
+        disk.write_back();
+        disk.power_cut(CutPolicy::Newest, &mut SimulatedRng::new(1));
+        for _ in 0..steps {
+            visit(&disk).set_deadline("nobody", None).unwrap();
+        }
+        assert!(visit(&disk).info().unwrap().rebuilding);
+        let place = 64 * RECORDS + 30;
+        let rotten = disk.bytes()[place] ^ 1;
+        disk.allow_unlocked_writes(true);
+        disk.open(disk.spawn()).write_at(&[rotten], place as u64).unwrap();
+        disk.allow_unlocked_writes(false);
+        disk.write_back();
+        for number in 0..200 {
+            visit(&disk).save(format!("newcomer {number}"), &value(number)).unwrap();
+            if number % 10 == 0 {
+                visit(&disk).sync().unwrap();
+            }
+        }
+        let container = visit(&disk);
+        assert!(!container.info().unwrap().rebuilding);
+        for number in 0..SESSIONS {
+            let found = container.load(format!("session {number}")).unwrap();
+            assert_eq!(found.map(|found| found.value), Some(value(number)), "{number}");
+        }
     }
     scenes.crowd(30)
 }

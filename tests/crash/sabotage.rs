@@ -47,6 +47,8 @@ const FOUND: &[(Rule, Hunt)] = &[
     (Rule::LostWordsReleaseNothing, Played("a_damaged_session_is_saved_over")),
     (Rule::LargeValuesGiveBlocksBack, Played("large_values_come_and_go")),
     (Rule::TrimOnlyWhenDurable, Played("saved_and_trimmed_at_once")),
+    (Rule::RottenHeadsGiveNothing, Played("a_head_rots_during_the_pass")),
+    (Rule::PiecesAreMasked, Played("a_lost_value_is_saved_by_another")),
     (Rule::EndedLivesStayOver, Played("a_life_ends_and_another_begins")),
     (Rule::EndedMidsStayOver, Played("a_life_ends_before_it_is_durable")),
     (Rule::TombstonesDurableFirst, Played("removed_and_trimmed_at_once")),

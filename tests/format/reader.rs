@@ -237,7 +237,9 @@ impl<'a> Reader<'a> {
         }
         let value = match bytes[14] {
             1 if rest.len() == value_len => rest.to_vec(),
-            2 if rest.len() == 8 * value_len.div_ceil(PIECE) => self.pieces(rest, value_len)?,
+            2 if rest.len() == 8 * value_len.div_ceil(PIECE) => {
+                self.pieces(rest, value_len, &bytes[16..24])?
+            }
             _ => return None,
         };
         let timeouts = (head_len >= 48).then(|| (number(&bytes[32..40]), number(&bytes[40..48])));
@@ -245,7 +247,7 @@ impl<'a> Reader<'a> {
         Some(Session { id, value, saved, timeouts, deadline: 0, created: 0 })
     }
 
-    fn pieces(&self, list: &[u8], value_len: usize) -> Option<Vec<u8>> {
+    fn pieces(&self, list: &[u8], value_len: usize, nonce: &[u8]) -> Option<Vec<u8>> {
         let mut value = Vec::new();
         for item in list.chunks_exact(8) {
             let start = BLOCK * u32_at(item, 0) as usize + LINE;
@@ -253,7 +255,7 @@ impl<'a> Reader<'a> {
             if crc(self.seal, part) != u32_at(item, 4) {
                 return None;
             }
-            value.extend_from_slice(part);
+            value.extend(part.iter().zip(nonce.iter().cycle()).map(|(byte, mask)| byte ^ mask));
         }
         Some(value)
     }
