@@ -21,7 +21,7 @@ use super::save::{Key, Target};
 use super::writer::{Attempt, Locked, Writer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::ID_LEN_MAX;
-use crate::format::id::{IdForm, NO_DIGITS};
+use crate::format::id::{Digits, IdForm, NO_DIGITS};
 
 /// Times that an operation is begun again because it had to wait for a sync.
 const ATTEMPTS: u32 = 16;
@@ -33,6 +33,17 @@ pub(super) enum Name<'a> {
     Id(&'a [u8]),
     /// By what the container keeps of the id.
     Kept(&'a [u8]),
+}
+
+impl OpenFile {
+    /// What is kept of the id of the session that is meant.
+    #[inline]
+    pub(super) fn named<'a>(&self, name: Name<'a>, space: &'a mut Digits) -> Result<&'a [u8]> {
+        match name {
+            Name::Id(id) => self.kept(id, space),
+            Name::Kept(id) => self.valid_kept(id),
+        }
+    }
 }
 
 /// A container: sessions by id, bytes in and bytes out.
@@ -279,10 +290,7 @@ impl ByteContainer {
         for attempt in 0..ATTEMPTS {
             let file = self.file.file()?;
             let mut space = NO_DIGITS;
-            let kept = match name {
-                Name::Id(id) => file.kept(id, &mut space),
-                Name::Kept(id) => file.valid_kept(id),
-            };
+            let kept = file.named(name, &mut space);
             let done = kept.and_then(|id| try_change(&file, id, attempt, &mut operation));
             match done.map_err(|error| error.at(file.path.as_deref()))? {
                 Tried::Done(value) => return Ok(value),

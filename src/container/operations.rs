@@ -65,18 +65,26 @@ impl ByteContainer {
         id: impl AsRef<[u8]>,
         value: &mut Vec<u8>,
     ) -> Result<Option<Session<()>>> {
-        let found = self.found(id.as_ref(), value)?;
+        let found = self.found(Name::Id(id.as_ref()), value)?;
         Ok(found.map(|found| found.session(())))
     }
 
-    pub(super) fn found(&self, id: &[u8], value: &mut Vec<u8>) -> Result<Option<Found>> {
+    /// [`ByteContainer::load`] by what the container keeps of the id.
+    pub(crate) fn load_kept(&self, kept_id: &[u8]) -> Result<Option<Session<Vec<u8>>>> {
+        let mut value = Vec::new();
+        let found = self.found(Name::Kept(kept_id), &mut value)?;
+        Ok(found.map(|found| found.session(value)))
+    }
+
+    pub(super) fn found(&self, name: Name<'_>, value: &mut Vec<u8>) -> Result<Option<Found>> {
         let file = self.file.current();
         let find = |id| {
             let key = file.key(id);
             file.find_session(key.tag, Wanted::Id(key.id), value)
         };
         let mut space = NO_DIGITS;
-        file.kept(id, &mut space).and_then(find).map_err(|error| error.at(file.path.as_deref()))
+        let kept = file.named(name, &mut space);
+        kept.and_then(find).map_err(|error| error.at(file.path.as_deref()))
     }
 
     /// Whether [`ByteContainer::load`] would return a session. Costs the same: the

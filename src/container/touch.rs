@@ -5,7 +5,7 @@
 //! The entry is published as by any change, with the words that it has: what a power cut
 //! has taken must not come back with a later deadline (invariants 14 and 15).
 
-use super::handle::ByteContainer;
+use super::handle::{ByteContainer, Name};
 #[cfg(doc)]
 use super::options::Options;
 use super::rules::{Rule, holds};
@@ -53,7 +53,9 @@ impl ByteContainer {
     /// What a look without the lock says of a touch: that there is no session, that it needs
     /// none, or nothing yet.
     fn needs_no_touch(&self, id: &[u8]) -> Result<Option<bool>> {
-        let Some(found) = self.found(id, &mut Vec::new())? else { return Ok(Some(false)) };
+        let Some(found) = self.found(Name::Id(id), &mut Vec::new())? else {
+            return Ok(Some(false));
+        };
         let options = &self.file.current().options;
         let timeouts = found.own_timeouts().unwrap_or(options.timeouts);
         let now_ms = self.file.current().storage().now_ms();

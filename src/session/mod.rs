@@ -22,7 +22,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{
-    Change, Error, ErrorKind, Outcome, Properties, Result, Session, Swept, Updated, Version,
+    Change, Error, ErrorKind, IdForm, Outcome, Properties, Result, Session, Swept, Updated, Version,
 };
 
 pub use capability::{Capabilities, Capability};
@@ -137,6 +137,13 @@ pub trait SessionManager: Send + Sync + fmt::Debug {
 
     /// What the manager keeps of an id: the id itself or the 64 digits of its SHA-256.
     fn kept_id(&self, id: &str) -> Result<String>;
+
+    /// The form in which the manager keeps ids.
+    fn id_form(&self) -> IdForm;
+
+    /// The session of an id as it is kept, as [`SessionManager::load`] gives it: what a walk
+    /// has shown, for whom does not know the id itself.
+    fn load_kept(&self, kept_id: &str) -> Result<Option<Session<Value>>>;
 
     /// Number of sessions, expired ones included until they are removed.
     fn len(&self) -> Result<u64>;

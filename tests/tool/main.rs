@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod ids;
+mod migrate;
 mod output;
 mod refusals;
 mod sessions;

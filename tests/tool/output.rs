@@ -121,7 +121,10 @@ fn wrong_usage_is_exit_code_2_with_a_suggestion() {
 #[test]
 fn every_command_has_an_example_in_its_help() {
     let f = Fixture::empty();
-    let verbs = ["create", "put", "get", "rm", "ls", "dump", "restore", "info", "check", "inspect"];
+    let verbs = [
+        "create", "put", "get", "rm", "ls", "dump", "restore", "info", "check", "inspect",
+        "migrate",
+    ];
     for verb in verbs {
         let help = f.run(&[verb, "--help"]).done().out;
         assert!(help.contains(&format!("cloakroom {verb} ")), "{help}");

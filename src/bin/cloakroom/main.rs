@@ -5,7 +5,7 @@
 //! when it was done, 1 when something was not found or damage was, and 2 for
 //! everything else. The tool uses the public API only. What it prints from a
 //! file goes through [`output`], which lets no control character pass; nothing
-//! here may print by any other way.
+//! here may print by any other way, but for a bar of mere numbers ([`progress`]).
 
 mod check;
 mod create;
@@ -17,7 +17,9 @@ mod id;
 mod info;
 mod inspect;
 mod ls;
+mod migrate;
 mod output;
+mod progress;
 mod put;
 mod restore;
 mod rm;
@@ -63,6 +65,7 @@ enum Command {
     Sweep(sweep::Args),
     Dump(dump::Args),
     Restore(restore::Args),
+    Migrate(migrate::Args),
     Info(info::Args),
     Check(check::Args),
     Inspect(inspect::Args),
@@ -150,6 +153,7 @@ fn run(command: &Command, out: &mut Output) -> Done {
         Command::Sweep(args) => sweep::run(args, out),
         Command::Dump(args) => dump::run(args, out),
         Command::Restore(args) => restore::run(args, out),
+        Command::Migrate(args) => migrate::run(args, out),
         Command::Info(args) => info::run(args, out),
         Command::Check(args) => check::run(args, out),
         Command::Inspect(args) => inspect::run(args, out),

@@ -216,6 +216,18 @@ impl SessionManager for ContainerManager {
         Ok(text_of(&self.container.bytes().kept_id(id)?)?.to_owned())
     }
 
+    fn id_form(&self) -> IdForm {
+        self.container.bytes().id_form()
+    }
+
+    fn load_kept(&self, kept_id: &str) -> Result<Option<Session<Value>>> {
+        let Some(session) = self.container.bytes().load_kept(kept_id.as_bytes())? else {
+            return Ok(None);
+        };
+        let value = json::value_of(&session.value)?;
+        Ok(Some(session.map(|_| value)))
+    }
+
     fn len(&self) -> Result<u64> {
         self.container.len()
     }

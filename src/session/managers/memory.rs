@@ -15,8 +15,8 @@ use super::super::life::{Customs, Life};
 use super::super::{Capabilities, Capability, SessionGuard, SessionManager, Settings, Walked};
 use crate::container::Told;
 use crate::{
-    Awaited, Change, ErrorKind, Outcome, Properties, Result, Session, SweepEnd, Swept, Updated,
-    Version,
+    Awaited, Change, ErrorKind, IdForm, Outcome, Properties, Result, Session, SweepEnd, Swept,
+    Updated, Version,
 };
 
 /// Keeps sessions in memory.
@@ -298,6 +298,16 @@ impl SessionManager for MemoryManager {
 
     fn kept_id(&self, id: &str) -> Result<String> {
         self.customs.kept(id)
+    }
+
+    fn id_form(&self) -> IdForm {
+        self.customs.ids
+    }
+
+    fn load_kept(&self, kept_id: &str) -> Result<Option<Session<Value>>> {
+        let kept_id = self.customs.valid_kept(kept_id)?;
+        let sessions = lock(&self.sessions);
+        Ok(sessions.living(kept_id, (self.customs.clock)()).map(Kept::session))
     }
 
     fn len(&self) -> Result<u64> {

@@ -22,7 +22,7 @@ use serde_json::Value;
 use super::super::life::{Customs, Life};
 use super::super::{Capabilities, Capability, SessionGuard, SessionManager, Settings, Walked};
 use crate::{
-    Change, Error, ErrorKind, Outcome, Properties, Result, Session, Swept, Updated, Version,
+    Change, Error, ErrorKind, IdForm, Outcome, Properties, Result, Session, Swept, Updated, Version,
 };
 use envelope::Kept;
 use folder::{Folder, Missing};
@@ -176,6 +176,10 @@ impl DirectoryManager {
         session.map_err(|error| self.placed(error, name))
     }
 
+    fn load_from(&self, name: &str) -> Result<Option<Session<Value>>> {
+        self.session(name, self.living(self.read(name)?))
+    }
+
     /// Does something with nobody else changing the session in the file of this name.
     fn locked<T>(&self, name: &str, act: impl FnOnce(&Held) -> Result<T>) -> Result<T> {
         let done = self.locks.change(name).and_then(|held| act(&held));
@@ -268,8 +272,7 @@ impl SessionManager for DirectoryManager {
     }
 
     fn load(&self, id: &str) -> Result<Option<Session<Value>>> {
-        let name = self.file_name(id)?;
-        self.session(&name, self.living(self.read(&name)?))
+        self.load_from(&self.file_name(id)?)
     }
 
     fn save(&self, id: &str, value: &Value, properties: Option<&Properties>) -> Result<Version> {
@@ -406,6 +409,14 @@ impl SessionManager for DirectoryManager {
         let kept_id = self.customs.kept(id)?;
         self.names.name_of(&kept_id)?;
         Ok(kept_id)
+    }
+
+    fn id_form(&self) -> IdForm {
+        self.customs.ids
+    }
+
+    fn load_kept(&self, kept_id: &str) -> Result<Option<Session<Value>>> {
+        self.load_from(&self.names.name_of(self.customs.valid_kept(kept_id)?)?)
     }
 
     fn len(&self) -> Result<u64> {
