@@ -56,7 +56,7 @@ rules! {
     LostWordsReleaseNothing, 8, "A word that cannot be read after a cut releases nothing.";
     LargeValuesGiveBlocksBack, 22, "The blocks of a large value are released with its record.";
     TrimOnlyWhenDurable, 4, "Older versions are let go only when the newest is durable.";
-    RottenHeadsGiveNothing, 8, "A block whose head has rotted during the pass is withheld as a whole.";
+    RottenHeadsGiveNothing, 8, "A block whose head has rotted in the pass is withheld.";
     PiecesAreMasked, 14, "The same value saved again makes no version whole that was lost.";
     EndedLivesStayOver, 15, "A version of a life that is over never serves again.";
     EndedMidsStayOver, 15, "Nor does one that a sync under way may be making durable.";
