@@ -48,10 +48,13 @@ setup:
 	fi
 
 # The second command runs what the first one names as ignored, with the examples
-# that the first one built.
+# that the first one built. The others run what needs the feature sqlite.
 test: setup
 	cargo test
 	cargo test --test web -- --ignored --nocapture --test-threads=1
+	cargo test --features sqlite --test session
+	cargo test --features sqlite --lib session::
+	cargo test --features sqlite --doc session::
 
 # The table is printed; PROVE=--write puts it into tests/README.md.
 prove: setup

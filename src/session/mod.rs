@@ -29,6 +29,8 @@ pub use capability::{Capabilities, Capability};
 pub use managers::container::ContainerManager;
 pub use managers::directory::DirectoryManager;
 pub use managers::memory::MemoryManager;
+#[cfg(feature = "sqlite")]
+pub use managers::sqlite::SqliteManager;
 pub use registry::{Cookie, Opened, Registry, open};
 pub use settings::Settings;
 

@@ -51,6 +51,12 @@ impl<'a> Settings<'a> {
         Settings { idle, ..self }
     }
 
+    /// The manager's name, for errors that come later.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn manager(&self) -> &'a str {
+        self.manager
+    }
+
     fn option(&mut self, name: &'static str) -> Option<&'a Value> {
         self.known.push(name);
         self.options.get(name).filter(|value| !value.is_null())

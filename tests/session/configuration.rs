@@ -146,6 +146,46 @@ fn no_value_of_an_option_gets_into_an_error() {
 }
 
 #[test]
+fn a_database_that_this_build_has_no_driver_for_is_refused_without_a_word_of_its_dsn() {
+    let dir = tempfile::tempdir().unwrap();
+    let has = if cfg!(feature = "sqlite") { "it has sqlite3" } else { "it has none" };
+    let published = message(session::open(&published("mysql5", dir.path())));
+    assert!(published.contains("option \"dsn\"") && published.contains(has), "{published}");
+    let mut dsns = vec!["mysql5:password=secret", "secret", ":secret", "SQLITE3:secret"];
+    if cfg!(not(feature = "sqlite")) {
+        dsns.push("sqlite3:secret");
+    }
+    for dsn in dsns {
+        let options = json!({ "dsn": dsn, "user": "secret", "password": "secret" });
+        let refused = message(session::open(&only("cpdo", options)));
+        assert!(refused.contains("option \"dsn\"") && !refused.contains("secret"), "{refused}");
+    }
+    let none = message(session::open(&only("cpdo", json!({ "user": null }))));
+    assert!(none.contains("option \"dsn\" is needed"), "{none}");
+}
+
+#[cfg(feature = "sqlite")]
+#[test]
+fn the_published_configuration_opens_an_sqlite_file_as_it_stands() {
+    let dir = tempfile::tempdir().unwrap();
+    let configuration = published("sqlite3", dir.path());
+    let opened = session::open(&configuration).unwrap();
+    opened.manager.save("a ticket", &json!({ "coats": 1 }), None).unwrap();
+    opened.manager.close().unwrap();
+    let file = dir.path().join("sessions.sqlite3");
+    let database = rusqlite::Connection::open(&file).unwrap();
+    let sql = "SELECT json FROM cson_session WHERE last_saved > 1600000000000";
+    let text: String = database.query_row(sql, [], |row| row.get(0)).unwrap();
+    assert_eq!(text, "{\"coats\":1}");
+    // Nothing of a dsn gets into an error, the file's name neither.
+    std::fs::write(&file, "no database").unwrap();
+    let error = session::open(&configuration).unwrap_err();
+    assert!(!error.to_string().contains("sessions") && error.path().is_none(), "{error}");
+    let empty = message(session::open(&only("cpdo", json!({ "dsn": "sqlite3:" }))));
+    assert!(empty.contains("needs a file"), "{empty}");
+}
+
+#[test]
 fn a_driver_of_ones_own_is_registered_once_under_a_short_name() {
     let mut registry = Registry::new();
     let count = registry.names().count();

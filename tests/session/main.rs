@@ -5,3 +5,5 @@
 mod configuration;
 mod directory;
 mod kept;
+#[cfg(feature = "sqlite")]
+mod sqlite;
