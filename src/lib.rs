@@ -28,6 +28,9 @@
 //! ```
 
 // The layers, from the top: each uses only those below it.
+#[cfg(feature = "testing")]
+pub mod testing;
+
 pub mod session;
 
 mod json;

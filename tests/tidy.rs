@@ -21,6 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("id", &["error"]),
     ("json", &["error", "container"]),
     ("session", &["error", "format", "storage", "container", "id", "json"]),
+    ("testing", &["error", "format", "storage", "container", "id", "json", "session"]),
 ];
 
 /// Names that say nothing about what is in a file.

@@ -7,6 +7,7 @@
 use serde_json::Value;
 
 use super::settings::Settings;
+use crate::format::TIME_MS_MAX;
 use crate::format::id::NO_DIGITS;
 use crate::json;
 use crate::storage::wall_clock_ms;
@@ -32,10 +33,15 @@ impl Life {
         self.times.deadline_ms.is_some_and(|deadline_ms| deadline_ms <= now_ms)
     }
 
-    /// The life of a session that is restored.
+    /// The life of a session that is restored. Its times are kept as [`Times`] says.
     pub(crate) fn restored(session: &Session<Value>) -> Result<Life> {
         let Session { times, properties, .. } = session;
-        Ok(Life { times: *times, properties: properties.clone(), version: random_version()? })
+        let times = Times {
+            created_ms: times.created_ms.min(TIME_MS_MAX),
+            saved_ms: times.saved_ms.min(TIME_MS_MAX),
+            deadline_ms: times.deadline_ms.map(|deadline_ms| deadline_ms.clamp(1, TIME_MS_MAX)),
+        };
+        Ok(Life { times, properties: properties.clone(), version: random_version()? })
     }
 
     pub(crate) fn session<T>(self, value: T) -> Session<T> {

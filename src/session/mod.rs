@@ -121,7 +121,8 @@ pub trait SessionManager: Send + Sync + fmt::Debug {
 
     /// Removes up to `limit` sessions whose deadline has passed, each after `on_expired` has
     /// seen it, with its id as it is kept; `Break` ends the sweep before that one goes.
-    /// Nobody goes who was refreshed meanwhile.
+    /// Nobody goes who was refreshed meanwhile. Who has expired within the last second may be
+    /// left to a later sweep.
     fn sweep(
         &self,
         limit: u64,

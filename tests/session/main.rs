@@ -7,3 +7,7 @@ mod directory;
 mod kept;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "testing")]
+mod suite;
+#[cfg(feature = "testing")]
+mod wrong;

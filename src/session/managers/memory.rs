@@ -41,7 +41,7 @@ pub struct MemoryManager {
     guards: Arc<Guards>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Sessions {
     by_kept_id: HashMap<String, Kept>,
     told: Told,
@@ -102,7 +102,10 @@ impl MemoryManager {
     }
 
     fn with(customs: Customs) -> MemoryManager {
-        MemoryManager { customs, sessions: Mutex::default(), guards: Arc::default() }
+        // What the clock tells at first is what it is compared with.
+        let told = Told { seen_ms: (customs.clock)(), doubt_ms: 0 };
+        let sessions = Mutex::new(Sessions { by_kept_id: HashMap::new(), told });
+        MemoryManager { customs, sessions, guards: Arc::default() }
     }
 
     /// Saves a session where `condition` holds of the one that lives.
@@ -160,8 +163,9 @@ impl SessionManager for MemoryManager {
     fn save(&self, id: &str, value: &Value, properties: Option<&Properties>) -> Result<Version> {
         let kept_id = self.customs.kept(id)?;
         self.customs.text(value)?;
+        let mut sessions = lock(&self.sessions);
         let now_ms = (self.customs.clock)();
-        lock(&self.sessions).put(&self.customs, kept_id, value, properties, now_ms)
+        sessions.put(&self.customs, kept_id, value, properties, now_ms)
     }
 
     fn create(&self, id: &str, value: &Value, properties: Option<&Properties>) -> Result<Outcome> {
@@ -202,8 +206,10 @@ impl SessionManager for MemoryManager {
 
     fn remove(&self, id: &str) -> Result<bool> {
         let kept_id = self.customs.kept(id)?;
-        let removed = lock(&self.sessions).by_kept_id.remove(&kept_id);
-        Ok(removed.is_some_and(|kept| !kept.life.is_over((self.customs.clock)())))
+        let mut sessions = lock(&self.sessions);
+        let now_ms = (self.customs.clock)();
+        let removed = sessions.by_kept_id.remove(&kept_id);
+        Ok(removed.is_some_and(|kept| !kept.life.is_over(now_ms)))
     }
 
     fn touch(&self, id: &str) -> Result<bool> {
