@@ -79,8 +79,11 @@ fn wrong(mistake: Mistake, directory: &Path, opening: &Opening) -> Box<dyn Sessi
     }
     let mut options = opening.options();
     options.insert("ids".to_owned(), json!("plain"));
-    if mistake == Mistake::AcceptsTooLarge {
-        options.remove("maxBytes");
+    match mistake {
+        Mistake::AcceptsTooLarge => drop(options.remove("maxBytes")),
+        Mistake::KeepsLessThan4MiB => drop(options.insert("maxBytes".to_owned(), json!(4_000_000))),
+        Mistake::KnowsNoTimeouts => drop(options.remove("idleMinutes")),
+        _ => {}
     }
     Box::new(Wrong::new(open("memory", options), mistake, directory))
 }
@@ -104,6 +107,7 @@ macro_rules! caught {
         fn $test() {
             sentence(stringify!($test), Mistake::$mistake, $check);
         })+
+        const CAUGHT_BY: &[&str] = &[$($check),+];
     };
 }
 
@@ -208,11 +212,78 @@ caught! {
         SavesIfForThreadsOnly by "processes: one of several save_if wins";
     one_whose_replace_is_atomic_for_threads_only:
         ReplacesForThreadsOnly by "processes: a session stays gone that others use";
+    one_that_shows_sessions_for_a_little_longer:
+        LingersOn by "expiry: a load gives a session until its deadline, to the millisecond";
+    one_whose_replace_revives:
+        ReplaceResurrects by "expiry: replace does not revive an expired session";
+    one_whose_save_if_revives:
+        SaveIfResurrects by "expiry: save_if does not revive an expired session";
+    one_whose_save_if_resurrects:
+        SaveIfResurrects by "removed: save_if does not bring a session back";
+    one_whose_update_shows_the_expired:
+        UpdateShowsTheGone by "expiry: update does not show an expired session";
+    one_whose_update_shows_the_removed:
+        UpdateShowsTheGone by "removed: update does not show a session";
+    one_whose_touch_revives:
+        TouchResurrects by "expiry: touch does not revive an expired session";
+    one_that_says_it_has_removed_the_expired:
+        RemoveIsTrue by "expiry: remove of an expired session says that none lived";
+    one_that_gives_the_new_what_the_expired_had:
+        RemembersProperties by "expiry: a save begins an expired session anew";
+    one_that_gives_the_new_what_the_removed_had:
+        RemembersProperties by "properties: a new life begins without them";
+    one_that_does_not_take_new_properties:
+        KeepsProperties by "properties: a save with some replaces them";
+    one_that_has_no_timeouts:
+        KnowsNoTimeouts by "expiry: the manager's timeouts make the deadline";
+    one_that_loses_timeouts_of_a_sessions_own:
+        LosesProperties by "expiry: timeouts of its own take their place";
+    one_whose_touch_moves_the_absolute_end:
+        TouchIgnoresAbsolute by "expiry: an absolute timeout is not moved";
+    one_whose_restore_forgets_the_deadline:
+        RestoresAnew by "expiry: deadlines of restored sessions are kept";
+    one_whose_sweep_hides_who_expires_by_itself:
+        SweepShowsNobody by "sweep: what expires by itself goes";
+    one_whose_sweep_counts_who_was_gone_already:
+        SweepsCountWhatTheyShow by "sweep: two at once remove each session once";
+    one_whose_touch_saves:
+        TouchSaves by "operations: touch leaves value and version";
+    one_whose_update_does_not_keep:
+        KeepRemoves by "operations: update saves, removes and keeps";
+    one_whose_replace_makes:
+        ReplaceResurrects by "operations: replace needs a session";
+    one_that_guards_and_says_that_it_cannot:
+        ClaimsNoGuards by "operations: a guard is refused where there are none";
+    one_whose_sync_fails:
+        SyncFails by "operations: sync and close say that all is well";
+    one_that_saves_nothing_while_a_guard_is_held:
+        GuardHinders by "guards: nobody is hindered who asks for none";
+    one_whose_guard_never_ends:
+        GuardNeverEnds by "guards: one is released in another thread";
+    one_that_accepts_an_empty_id:
+        AcceptsEmptyIds by "ids: an empty one and one of 256 bytes are refused";
+    one_that_keeps_less_than_it_says:
+        KeepsLessThan4MiB by "values: 4 MiB can be saved and no more";
+    one_that_is_killed_with_half_a_save:
+        DiesHalfSaved by "crashes: one that is killed while it saves leaves nothing torn";
 }
+
+/// Or else it might be one that cannot fail.
+#[test]
+fn every_check_has_a_mistake_that_it_catches() {
+    let dir = tempfile::tempdir().unwrap();
+    let report = Suite::new("suite", dir.path(), memory).sessions(50).check();
+    let all = report.passed().chain(report.not_run().map(|(check, _)| check));
+    let is_caught = |check: &str| CAUGHT_BY.contains(&check) || check == PANICS_OR_HANGS;
+    let idle: Vec<_> = all.filter(|check| !is_caught(check)).collect();
+    assert!(idle.is_empty(), "{idle:?}");
+}
+
+const PANICS_OR_HANGS: &str = "operations: a load gives what was saved";
 
 #[test]
 fn one_that_panics_or_hangs_is_a_failure_like_another() {
-    let check = "operations: a load gives what was saved";
+    let check = PANICS_OR_HANGS;
     let test = "one_that_panics_or_hangs_is_a_failure_like_another";
     assert!(sentence(test, Mistake::Panics, check).contains("panicked: a load"));
     let dir = tempfile::tempdir().unwrap();

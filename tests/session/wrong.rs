@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cloakroom::session::{
     Capabilities, Capability, MemoryManager, SessionGuard, SessionManager, Walked,
@@ -60,6 +60,22 @@ pub(crate) enum Mistake {
     Panics,
     Hangs,
     ForgetsAll,
+    LingersOn,
+    UpdateShowsTheGone,
+    SaveIfResurrects,
+    RemembersProperties,
+    KeepsProperties,
+    TouchIgnoresAbsolute,
+    TouchSaves,
+    KeepRemoves,
+    ClaimsNoGuards,
+    GuardHinders,
+    GuardNeverEnds,
+    AcceptsEmptyIds,
+    KeepsLessThan4MiB,
+    KnowsNoTimeouts,
+    SweepsCountWhatTheyShow,
+    SyncFails,
     // From here on with a container, whose capabilities they have.
     LockStays,
     GuardStays,
@@ -71,6 +87,7 @@ pub(crate) enum Mistake {
     CreatesForThreadsOnly,
     SavesIfForThreadsOnly,
     ReplacesForThreadsOnly,
+    DiesHalfSaved,
 }
 
 impl Mistake {
@@ -171,6 +188,7 @@ impl Wrong {
                 id.split('\0').next().unwrap_or(id).to_owned()
             }
             Mistake::FoldsIds => id.to_lowercase().chars().take(200).collect(),
+            Mistake::AcceptsEmptyIds if id.is_empty() => "nobody".to_owned(),
             Mistake::TakesKeptIds => id.strip_prefix("kept ").unwrap_or(id).to_owned(),
             _ => id.to_owned(),
         }
@@ -198,6 +216,14 @@ impl Wrong {
             Mistake::RoundsFloats => self.right.save(id, &rounded(value), properties)?,
             Mistake::LosesProperties => {
                 self.right.save(id, value, properties.or(Some(&Properties::new())))?
+            }
+            Mistake::RemembersProperties => {
+                let before = self.seen(id).map(|session| session.properties);
+                self.right.save(id, value, properties.or(before.as_ref()))?
+            }
+            Mistake::KeepsProperties => {
+                let given = if self.right.load(id)?.is_some() { None } else { properties };
+                self.right.save(id, value, given)?
             }
             Mistake::MovesCreation => {
                 let before = self.right.load(id)?.map(|session| session.properties);
@@ -234,16 +260,26 @@ impl Wrong {
 
 impl SessionManager for Wrong {
     fn capabilities(&self) -> Capabilities {
-        if self.has(Mistake::ForgetsAll) {
-            return Capabilities::of(&[Capability::Kills]);
+        match self.mistake {
+            Mistake::ForgetsAll => Capabilities::of(&[Capability::Kills]),
+            Mistake::ClaimsNoGuards => Capabilities::of(&[]),
+            _ => self.right.capabilities(),
         }
-        self.right.capabilities()
     }
 
     fn load(&self, id: &str) -> Result<Option<Session<Value>>> {
         let id = &self.id(id);
         match self.mistake {
             Mistake::ServesExpired => Ok(self.right.load(id)?.or_else(|| self.seen(id))),
+            Mistake::LingersOn => Ok(self.right.load(id)?.or_else(|| {
+                let late = |session: &Session<Value>| {
+                    session.times.deadline_ms.is_some_and(|deadline_ms| {
+                        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+                        now_ms.as_millis() < u128::from(deadline_ms) + 4
+                    })
+                };
+                self.seen(id).filter(late)
+            })),
             Mistake::ShowsWhatItSaw => match self.seen(id) {
                 Some(session) => Ok(Some(session)),
                 None => self.right.load(id),
@@ -280,6 +316,11 @@ impl SessionManager for Wrong {
                 self.right.save(id, &half, properties)?;
                 pause();
             }
+            Mistake::DiesHalfSaved => {
+                self.right.save(id, &json!({ "half": true }), properties)?;
+                thread::sleep(Duration::from_millis(2));
+            }
+            Mistake::GuardHinders => drop(self.right.guard(id, Duration::from_millis(50))?),
             // Hard-coded, so that nothing else is ever written anywhere.
             Mistake::LeavesDirectory if id == "../out" => {
                 fs::write(self.directory.join("../out"), value.to_string()).unwrap();
@@ -334,6 +375,9 @@ impl SessionManager for Wrong {
         let same = |living: Option<&Session<Value>>| living.is_some_and(|s| s.version == version);
         match self.mistake {
             Mistake::IgnoresVersion => self.right.replace(id, value),
+            Mistake::SaveIfResurrects if self.seen(id).is_some_and(|s| s.version == version) => {
+                self.right.save(id, value, None).map(Outcome::Saved)
+            }
             Mistake::VersionsRepeat | Mistake::SaveIfInTwoSteps => self.save_where(id, value, same),
             Mistake::SavesIfForThreadsOnly => {
                 let _lock = OWN_LOCK.lock();
@@ -363,6 +407,14 @@ impl SessionManager for Wrong {
                 let _lock = OWN_LOCK.lock();
                 in_steps()
             }
+            Mistake::UpdateShowsTheGone => {
+                let seen = self.seen(id);
+                self.right.update(id, &mut |session| change(session.or(seen.clone())))
+            }
+            Mistake::KeepRemoves => self.right.update(id, &mut |session| match change(session) {
+                Change::Keep => Change::Remove,
+                other => other,
+            }),
             Mistake::LockStays => {
                 let patience = Duration::from_millis(500);
                 let _lock = LockFile::take(self.directory.join("lock"), patience)?;
@@ -374,7 +426,14 @@ impl SessionManager for Wrong {
 
     fn remove(&self, id: &str) -> Result<bool> {
         let id = &self.id(id);
-        if !self.any(&[Mistake::TouchResurrects, Mistake::WalkShowsExpired]) {
+        // Those that know the dead.
+        if !self.any(&[
+            Mistake::TouchResurrects,
+            Mistake::WalkShowsExpired,
+            Mistake::UpdateShowsTheGone,
+            Mistake::SaveIfResurrects,
+            Mistake::RemembersProperties,
+        ]) {
             self.seen.lock().unwrap().remove(id);
         }
         let lived = self.right.remove(id)?;
@@ -385,6 +444,15 @@ impl SessionManager for Wrong {
         let id = &self.id(id);
         match (self.mistake, self.seen(id)) {
             (Mistake::TouchNeverMoves, _) => Ok(self.right.load(id)?.is_some()),
+            (Mistake::TouchSaves, Some(seen)) => {
+                self.right.replace(id, &seen.value).map(|outcome| outcome.saved().is_some())
+            }
+            (Mistake::TouchIgnoresAbsolute, _) => {
+                let Some(mut session) = self.right.load(id)? else { return Ok(false) };
+                let later_ms = session.times.deadline_ms.map(|ms| ms + 600_000);
+                session.times.deadline_ms = later_ms;
+                self.right.restore(&self.right.kept_id(id)?, &session).map(|()| true)
+            }
             (Mistake::TouchResurrects, Some(seen)) => {
                 self.right.save(id, &seen.value, None).map(|_| true)
             }
@@ -396,6 +464,10 @@ impl SessionManager for Wrong {
         let id = &self.id(id);
         match self.mistake {
             Mistake::GuardsNothing => Ok(SessionGuard::new(Box::new(()))),
+            Mistake::GuardNeverEnds => {
+                std::mem::forget(self.right.guard(id, patience)?);
+                Ok(SessionGuard::new(Box::new(())))
+            }
             Mistake::GuardsImpatiently => self.right.guard(id, Duration::ZERO),
             Mistake::GuardsThreadsOnly => OWN_GUARDS.guard(id, patience),
             Mistake::GuardStays => {
@@ -420,6 +492,15 @@ impl SessionManager for Wrong {
                     removed += u64::from(flow.is_continue());
                     self.right.remove(kept_id).unwrap();
                     flow
+                })?;
+                Ok(Swept { removed, ..swept })
+            }
+            Mistake::SweepsCountWhatTheyShow => {
+                let mut removed = 0;
+                let swept = self.right.sweep(limit, &mut |kept_id, session| {
+                    removed += 1;
+                    pause();
+                    on_expired(kept_id, session)
                 })?;
                 Ok(Swept { removed, ..swept })
             }
@@ -492,6 +573,9 @@ impl SessionManager for Wrong {
     }
 
     fn sync(&self) -> Result<()> {
+        if self.has(Mistake::SyncFails) {
+            return Err(ErrorKind::Reentered.into());
+        }
         self.right.sync()
     }
 
