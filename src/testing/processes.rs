@@ -1,20 +1,22 @@
 //! Several processes on the same sessions: what holds of threads holds of them.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::child::{Part, Player, tell, wait};
 use super::expect::{Verdict, Went, absent, demand, equal, loaded, won};
 use super::races::{count_up, mark_of, marked, read_whole};
-use super::stage::{Check, Stage};
+use super::stage::{Check, Stage, together};
 use crate::Version;
 use crate::session::Capability;
 
 pub(super) const CHECKS: &[Check] = &[
+    Check::new("processes: several open at once what is not there yet", opened).needs(SHARED),
     Check::new("processes: what one has saved all see", seen).needs(SHARED),
     Check::new("processes: no load is torn or goes back", whole).needs(SHARED),
     Check::new("processes: no update is lost", counted).needs(SHARED),
@@ -36,6 +38,9 @@ pub(super) const PARTS: &[Part] = &[
 
 const PROCESSES: usize = 4;
 const UPDATES: u64 = 100;
+const OPENINGS: usize = 50;
+/// How far apart those who open may be who come one after the other.
+const APART: Duration = Duration::from_micros(25);
 const ROUNDS: usize = 20;
 const IDS: [&str; 2] = ["one", "another"];
 
@@ -58,6 +63,27 @@ fn number_of(argument: &str) -> usize {
 fn ready() {
     tell("ready");
     wait();
+}
+
+/// Threads, since they meet more closely; each opens a manager of its own.
+fn opened(stage: &Stage) -> Verdict {
+    for round in 0..OPENINGS {
+        let directory = stage.directory.join(format!("round-{round}"));
+        fs::create_dir(&directory).map_err(|error| format!("cannot make a directory: {error}"))?;
+        let stage = Stage { directory, ..stage.clone() };
+        together(PROCESSES, |number| {
+            // Some come while another is at it.
+            thread::sleep(APART * (number * round) as u32);
+            let sessions = stage.open();
+            sessions.save(&format!("of {number}"), &json!(number), None).went("save").map(drop)
+        })?;
+        let sessions = stage.open();
+        for number in 0..PROCESSES {
+            let value = loaded(&*sessions, &format!("of {number}"), "of who has opened at once")?;
+            equal("value of who has opened at once", value.value, json!(number))?;
+        }
+    }
+    Ok(())
 }
 
 fn sees(stage: &Stage, argument: &str) -> Verdict {

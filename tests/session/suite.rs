@@ -202,6 +202,8 @@ caught! {
         GuardsThreadsOnly by "guards: several processes exclude each other";
     one_that_locks_threads_only:
         LocksThreadsOnly by "processes: no update is lost";
+    one_that_makes_what_others_are_making:
+        MakesWhatOthersMake by "processes: several open at once what is not there yet";
     one_that_shows_what_it_saw_before:
         ShowsWhatItSaw by "processes: what one has saved all see";
     one_that_saves_in_two_steps_for_other_processes:

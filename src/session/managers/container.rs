@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::super::{Capabilities, Capability, SessionGuard, SessionManager, Settings, Walked};
 use crate::json;
 use crate::{
-    Change, Container, Durability, Error, ErrorKind, IdForm, NotAContainer, Options, Outcome,
-    Properties, Result, Session, SweepPolicy, Swept, Updated, Version,
+    Change, Container, DamageKind, Durability, Error, ErrorKind, IdForm, NotAContainer, Options,
+    Outcome, Properties, Result, Session, SweepPolicy, Swept, Updated, Version,
 };
 
 /// Keeps sessions in a [`Container`].
@@ -102,13 +102,32 @@ fn options(settings: &mut Settings<'_>) -> Result<Options> {
 
 /// Many processes may be at it at once: who loses the race to make the file opens it.
 fn open_or_create(path: &Path, create: bool, options: Options) -> Result<Container> {
-    match Container::open(path, options.clone()) {
+    match open_settled(path, options.clone()) {
         Err(error) if create && is_to_be_made(&error) => {}
         opened => return opened,
     }
     match Container::create(path, options.clone()) {
         Err(error) if matches!(error.kind(), ErrorKind::Exists) => Container::open(path, options),
         made => made,
+    }
+}
+
+/// A look at a file that somebody is just making may fall between two of the maker's steps, and
+/// find no header, half of one or the length from before it. A second look sees what was made.
+fn open_settled(path: &Path, options: Options) -> Result<Container> {
+    match Container::open(path, options.clone()) {
+        Err(error) if is_perhaps_made(&error) => Container::open(path, options),
+        opened => opened,
+    }
+}
+
+fn is_perhaps_made(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::NotAContainer(why) => {
+            matches!(why, NotAContainer::NoHeader | NotAContainer::CutShort)
+        }
+        ErrorKind::Damaged(damage) => damage.kind == DamageKind::Headers,
+        _ => false,
     }
 }
 
