@@ -12,12 +12,13 @@ use super::expect::{Verdict, Went, absent, equal, loaded, refused, won};
 use super::operations::walked;
 use super::stage::{Check, Stage};
 use crate::session::Capability;
-use crate::{Change, ErrorKind, Version};
+use crate::{Change, ErrorKind, IdForm, Version};
 
 pub(super) const CHECKS: &[Check] = &[
     Check::new("ids: an empty one and one of 256 bytes are refused", refuses),
     Check::new("ids: each hostile one is a session of its own", hostile),
     Check::new("ids: one that is the kept form of another is another", kept_form),
+    Check::new("ids: what is kept of one finds its session", kept_finds),
     Check::new("ids: none leads out of the directory", stays_inside),
 ];
 
@@ -216,6 +217,25 @@ fn kept_form(stage: &Stage) -> Verdict {
     equal("value beside its kept form", value, json!("mine"))?;
     sessions.remove(&kept_id).went("remove")?;
     loaded(&*sessions, "ticket", "after remove of its kept form").map(drop)
+}
+
+fn kept_finds(stage: &Stage) -> Verdict {
+    let sessions = stage.open();
+    let found = |kept_id: &str| sessions.load_kept(kept_id).went("load_kept");
+    let kept_id = sessions.kept_id("ticket").went("kept_id")?;
+    let form = if kept_id == "ticket" { IdForm::Plain } else { IdForm::Sha256 };
+    equal("id_form", sessions.id_form(), form)?;
+    equal("load_kept without a session", found(&kept_id)?, None)?;
+    sessions.save("ticket", &json!({ "coats": 1 }), None).went("save")?;
+    let mut session = loaded(&*sessions, "ticket", "after save")?;
+    equal("load_kept", found(&kept_id)?, Some(session.clone()))?;
+    let other = sessions.kept_id("another").went("kept_id")?;
+    equal("load_kept of another id", found(&other)?, None)?;
+    session.times.deadline_ms = Some(1);
+    sessions.restore(&kept_id, &session).went("restore")?;
+    equal("load_kept of an expired session", found(&kept_id)?, None)?;
+    let is_it = |kind: &ErrorKind| matches!(kind, ErrorKind::InvalidId { .. });
+    refused(sessions.load_kept(""), is_it, "InvalidId", "load_kept of an empty one")
 }
 
 /// What is in a directory, but for the sessions of the check itself.

@@ -34,6 +34,19 @@ fn container_options(directory: &Path, opening: &Opening) -> Map<String, Value> 
     options
 }
 
+fn directory(directory: &Path, opening: &Opening) -> Box<dyn SessionManager> {
+    let mut options = opening.options();
+    options.insert("dir".to_owned(), json!(directory.join("SESSIONS")));
+    open("directory", options)
+}
+
+#[cfg(feature = "sqlite")]
+fn sqlite(directory: &Path, opening: &Opening) -> Box<dyn SessionManager> {
+    let mut options = opening.options();
+    options.insert("file".to_owned(), json!(directory.join("sessions.sqlite3")));
+    open("sqlite", options)
+}
+
 // Those that come along, each by one test; a new one is added here.
 
 #[test]
@@ -58,6 +71,19 @@ fn container_with_plain_ids_keeps_its_word() {
     };
     let suite = Suite::new("suite::container_with_plain_ids_keeps_its_word", dir.path(), open);
     suite.sessions(300).run();
+}
+
+#[test]
+fn directory_keeps_its_word() {
+    let dir = tempfile::tempdir().unwrap();
+    Suite::new("suite::directory_keeps_its_word", dir.path(), directory).sessions(1000).run();
+}
+
+#[cfg(feature = "sqlite")]
+#[test]
+fn sqlite_keeps_its_word() {
+    let dir = tempfile::tempdir().unwrap();
+    Suite::new("suite::sqlite_keeps_its_word", dir.path(), sqlite).run();
 }
 
 /// What the mistakes are made to is right: the suite does not blame the wrapper.
@@ -160,6 +186,8 @@ caught! {
         FoldsIds by "ids: each hostile one is a session of its own";
     one_that_takes_its_kept_ids_for_ids:
         TakesKeptIds by "ids: one that is the kept form of another is another";
+    one_that_finds_nobody_by_what_is_kept:
+        LoadKeptIsBlind by "ids: what is kept of one finds its session";
     one_that_leaves_its_directory:
         LeavesDirectory by "ids: none leads out of the directory";
     one_that_accepts_what_is_too_large:

@@ -14,8 +14,8 @@ use cloakroom::session::{
     Capabilities, Capability, MemoryManager, SessionGuard, SessionManager, Walked,
 };
 use cloakroom::{
-    Awaited, Change, ErrorKind, Outcome, Properties, Result, Session, SweepEnd, Swept, Times,
-    Updated, Version,
+    Awaited, Change, ErrorKind, IdForm, Outcome, Properties, Result, Session, SweepEnd, Swept,
+    Times, Updated, Version,
 };
 use serde_json::{Value, json};
 
@@ -76,6 +76,7 @@ pub(crate) enum Mistake {
     KnowsNoTimeouts,
     SweepsCountWhatTheyShow,
     SyncFails,
+    LoadKeptIsBlind,
     // From here on with a container, whose capabilities they have.
     LockStays,
     GuardStays,
@@ -574,6 +575,15 @@ impl SessionManager for Wrong {
             Mistake::TakesKeptIds => Ok(format!("kept {kept_id}")),
             _ => Ok(kept_id),
         }
+    }
+
+    fn id_form(&self) -> IdForm {
+        self.right.id_form()
+    }
+
+    fn load_kept(&self, kept_id: &str) -> Result<Option<Session<Value>>> {
+        let found = self.right.load_kept(kept_id)?;
+        Ok(found.filter(|_| !self.has(Mistake::LoadKeptIsBlind)))
     }
 
     fn len(&self) -> Result<u64> {
