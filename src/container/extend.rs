@@ -115,8 +115,11 @@ impl Writer<'_> {
         if let Some(block) = self.empty_block(usage)? {
             return Ok(Attempt::Done(block));
         }
-        if self.attempt >= FULL_ATTEMPTS {
+        if self.attempt >= FULL_ATTEMPTS && self.pass.stage == Stage::Done && !self.control.suspect
+        {
             self.note_full(self.file.storage().uptime().saturating_sub(began))?;
+        }
+        if self.attempt >= FULL_ATTEMPTS {
             return Err(full);
         }
         if !self.waits_for_a_sync(usage)? {

@@ -274,6 +274,9 @@ impl Writer<'_> {
 
     /// Changes the counts of a tag's segment, and returns them.
     pub(crate) fn count(&mut self, tag: Tag, lines: i32, sessions: i32) -> Result<Tally> {
+        if sessions < 0 {
+            self.note_not_full()?;
+        }
         let offset = self.tally_offset(tag)?;
         let line = self.line(offset)?;
         let before = Tally::decode(&line, offset, self.seal()).unwrap_or_default();
@@ -281,9 +284,6 @@ impl Writer<'_> {
             lines: before.lines.saturating_add_signed(lines),
             sessions: before.sessions.saturating_add_signed(sessions),
         };
-        if sessions < 0 {
-            self.note_not_full()?;
-        }
         if tally != before {
             self.write(&tally.encode(offset, self.seal()), offset)?;
         }

@@ -90,6 +90,9 @@ impl Writer<'_> {
             }
         }
         pass.unread |= self.uncleaned.get();
+        // That may have changed on the way.
+        let Pass { full_epoch, full_until_ms, .. } = self.pass;
+        let pass = Pass { full_epoch, full_until_ms, ..pass };
         if pass != self.pass {
             self.set_pass(pass)?;
         }

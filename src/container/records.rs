@@ -11,7 +11,8 @@ use super::rules::{Rule, holds};
 use crate::error::Result;
 use crate::format::class::{Class, Classes};
 use crate::format::record::{
-    HEAD_LEN, Head, PIECE_LEN, PIECES_MAX, Piece, Record, mask, own_checksum, record_length,
+    HEAD_LEN, Head, PIECE_LEN, PIECES_MAX, Piece, Record, mask, own_checksum, piece_len,
+    record_length,
 };
 use crate::format::tag::{Tag, Tagger};
 use crate::format::word::{Named, Word};
@@ -127,7 +128,7 @@ impl Records {
         for piece in pieces {
             let start = value.len();
             let part = (len - start).min(PIECE_LEN);
-            value.resize(start + part, 0);
+            value.resize(start + piece_len(part), 0);
             let offset = u64::from(piece.block) * BLOCK_SIZE + LINE_SIZE as u64;
             let Some(bytes) = value.get_mut(start..) else {
                 return Ok(false);
@@ -138,6 +139,7 @@ impl Records {
                 return Ok(false);
             }
             mask_piece(bytes, nonce);
+            value.truncate(start + part);
         }
         Ok(value.len() == len)
     }

@@ -23,6 +23,7 @@ use crate::format::block::Use;
 use crate::format::entry::{Entry, Slot, tag_of};
 use crate::format::record::{
     Head, PIECE_LEN, Piece, RecordTimes, encode_inline, encode_large, inline_length, large_length,
+    piece_len,
 };
 use crate::format::tag::Tag;
 use crate::format::word::{Named, Word};
@@ -74,13 +75,22 @@ impl Writer<'_> {
     pub(crate) fn target(&mut self, key: Key<'_>) -> Result<Target> {
         let spots = self.locate(key.tag)?;
         let raw = spots.entry();
-        // Whether it lives must be known: what a cut took counts for nobody.
-        let clean = raw.map(|entry| self.cleaned(&entry)).transpose()?;
+        // Whether it lives must be known: what a cut took counts for nobody. Where the newest
+        // version can be read it counts, whatever is before it.
+        let clean = match raw.map(|entry| self.cleaned(&entry)).transpose() {
+            Err(error) if error.is_of_the_medium() && self.newest_is_there(raw)? => raw,
+            clean => clean?,
+        };
         let living = clean.filter(|entry| {
             matches!(entry.cur.named(), Named::Record { .. })
                 && (entry.deadline_ms == 0 || !entry.is_expired(self.file.storage().now_ms()))
         });
         Ok(Target { spots, raw, living })
+    }
+
+    fn newest_is_there(&self, raw: Option<Entry>) -> Result<bool> {
+        let Some(entry) = raw else { return Ok(false) };
+        Ok(self.file.records.readable(entry.cur, entry.tag)?.is_some())
     }
 
     /// The newest version of a living session, its value into `value`. One that
@@ -236,6 +246,10 @@ impl Writer<'_> {
         if let Some(before) = before.filter(|_| holds(Rule::BitClearedAfterwards)) {
             self.release_dropped(&before, Some(&entry))?;
         }
+        if before.is_some_and(|before| before.large || before.class != entry.class) {
+            // A sync will let what is of another length be used for others.
+            self.note_not_full()?;
+        }
         if new_line != 0 || sessions != 0 {
             let tally = self.count(entry.tag, new_line, sessions)?;
             self.raise_reach_early(&target.spots, lines)?;
@@ -381,6 +395,7 @@ impl Writer<'_> {
             return Ok(Attempt::Sync);
         };
         let mut masked = part.to_vec();
+        masked.resize(piece_len(part.len()), 0);
         mask_piece(&mut masked, nonce);
         // In pieces of a page, so that later small writes there are cheap.
         let mut offset = u64::from(block) * BLOCK_SIZE + LINE_SIZE as u64;

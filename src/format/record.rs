@@ -33,7 +33,8 @@ pub(crate) const PIECE_LEN: usize = BLOCK_SIZE as usize - LINE_SIZE;
 pub(crate) const PIECES_MAX: usize = VALUE_LEN_MAX.div_ceil(PIECE_LEN);
 
 const KIND_INLINE: u64 = 1;
-const KIND_LARGE: u64 = 2;
+/// 2 was that of records whose pieces were not masked.
+const KIND_LARGE: u64 = 3;
 
 /// A block with a piece of a large value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,14 +163,16 @@ impl<'a> Record<'a> {
 /// no line of a piece is ever the same as another version's, and the same value saved again
 /// cannot make one whole of which a power cut took a part.
 pub(crate) fn mask(piece: &mut [u8], nonce: u64) {
-    let (words, rest) = piece.as_chunks_mut::<8>();
-    let mask = nonce.to_le_bytes();
+    let (words, _) = piece.as_chunks_mut::<8>();
     for word in words {
         *word = (u64::from_le_bytes(*word) ^ nonce).to_le_bytes();
     }
-    for (byte, mask) in rest.iter_mut().zip(mask) {
-        *byte ^= mask;
-    }
+}
+
+/// Bytes that a piece with so many of the value takes up: whole lines, the last one filled up
+/// with zeros, so that a few bytes are no less of one version only.
+pub(crate) fn piece_len(part_len: usize) -> usize {
+    part_len.next_multiple_of(LINE_SIZE)
 }
 
 /// Length that the record at the start of `bytes` gives itself, head and all;

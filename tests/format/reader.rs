@@ -237,7 +237,7 @@ impl<'a> Reader<'a> {
         }
         let value = match bytes[14] {
             1 if rest.len() == value_len => rest.to_vec(),
-            2 if rest.len() == 8 * value_len.div_ceil(PIECE) => {
+            3 if rest.len() == 8 * value_len.div_ceil(PIECE) => {
                 self.pieces(rest, value_len, &bytes[16..24])?
             }
             _ => return None,
@@ -251,11 +251,13 @@ impl<'a> Reader<'a> {
         let mut value = Vec::new();
         for item in list.chunks_exact(8) {
             let start = BLOCK * u32_at(item, 0) as usize + LINE;
-            let part = self.file.get(start..start + PIECE.min(value_len - value.len()))?;
+            let len = PIECE.min(value_len - value.len());
+            let part = self.file.get(start..start + len.next_multiple_of(LINE))?;
             if crc(self.seal, part) != u32_at(item, 4) {
                 return None;
             }
-            value.extend(part.iter().zip(nonce.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+            let bytes = part.iter().zip(nonce.iter().cycle()).map(|(byte, mask)| byte ^ mask);
+            value.extend(bytes.take(len));
         }
         Some(value)
     }
