@@ -22,5 +22,6 @@ pub mod record;
 pub mod scene;
 pub mod schedule;
 pub mod storage;
+pub mod tied;
 pub mod watched;
 pub mod words;

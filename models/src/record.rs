@@ -5,7 +5,7 @@
 //! as stores in every execution, which spares loom the writer's own reads. Words that
 //! a call leaves as they were are left out: a reader cannot tell.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 
 use cloakroom::{ByteContainer, Durability, IdForm, Options};
@@ -13,6 +13,7 @@ use cloakroom::{ByteContainer, Durability, IdForm, Options};
 use crate::oracle::States;
 use crate::scene::{Act, Scene};
 use crate::storage::File;
+use crate::tied::{Tied, join, tied};
 use crate::words::{PlainWords, Words};
 
 /// One thing that a writer does to the file.
@@ -74,8 +75,10 @@ pub struct Record {
     pub steps: Vec<Step>,
     /// What each session is after each number of acts.
     pub states: States,
-    /// The words that the writer changes.
+    /// The words that the writer changes, without those that are tied.
     pub changed: HashSet<usize>,
+    /// Words that change with another one.
+    pub tied: HashMap<usize, Tied>,
 }
 
 /// Options of every handle in a model: nothing is synced unless a scene says so.
@@ -109,18 +112,20 @@ impl Record {
             states.add(todo);
             file.words().push(Step::Done(number + 1));
         }
-        let steps = file.words().steps.lock().unwrap().clone();
+        let steps = join(&file.words().steps.lock().unwrap());
+        let tied = tied(&scene.image, &steps);
         let mut changed = HashSet::new();
         for step in &steps {
-            if let Step::Store(index, _) = step {
-                changed.insert(*index);
-            }
+            match step {
+                Step::Store(index, _) if !tied.contains_key(index) => changed.insert(*index),
+                _ => continue,
+            };
         }
-        Record { steps, states, changed }
+        Record { steps, states, changed, tied }
     }
 
-    /// The script without stores of words that nobody reads and without calls that
-    /// are then empty.
+    /// The script without stores of words that nobody reads or that are tied, and
+    /// without calls that are then empty.
     pub fn only(&self, read: &HashSet<usize>) -> Vec<Step> {
         let mut kept: Vec<Step> = Vec::new();
         for step in &self.steps {

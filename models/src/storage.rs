@@ -71,16 +71,11 @@ impl<W: Words> File<W> {
     }
 
     fn copy(&self, bytes: &mut [u8], offset: u64) {
-        let mut index = offset as usize / WORD;
-        let mut skip = offset as usize % WORD;
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let word = self.words.load(index).to_le_bytes();
-            let len = rest.len().min(WORD - skip);
-            let (now, later) = rest.split_at_mut(len);
-            now.copy_from_slice(&word[skip..skip + len]);
-            (rest, skip, index) = (later, 0, index + 1);
-        }
+        let (first, skip) = (offset as usize / WORD, offset as usize % WORD);
+        let mut words = vec![0; (skip + bytes.len()).div_ceil(WORD)];
+        self.words.copy(first, &mut words);
+        let copied: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        bytes.copy_from_slice(&copied[skip..skip + bytes.len()]);
         self.words.read();
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! All others are plain, as nobody can tell when they change. Which ones a reader
 //! comes to read is found out as it goes: one that it reads and that is not watched is
-//! noted, the execution means nothing, and the exploration begins again with it.
+//! noted, the execution means nothing, and the exploration begins again with it. Words
+//! that are tied ([`crate::tied`]) are what their leader says.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use loom::sync::atomic::{AtomicU64, Ordering, fence};
 
 use crate::record::{Record, Step};
+use crate::tied::Tied;
 use crate::words::{WORD, Words};
 
 /// What the memory under a file promises, and what less it may promise so that the
@@ -49,7 +51,7 @@ pub struct Watch {
     /// The words at the start, in bytes.
     len: u64,
     /// For each word of the image: what it is.
-    kinds: Arc<Vec<u32>>,
+    kinds: Arc<Vec<Kind>>,
     /// The watched words, ascending.
     watched: Arc<Vec<usize>>,
     /// Where reads of changed words are noted that are not watched.
@@ -57,26 +59,37 @@ pub struct Watch {
     memory: Memory,
 }
 
-/// A word that never changes.
-const PLAIN: u32 = u32::MAX;
-/// A word that changes and is not watched.
-const MISSING: u32 = u32::MAX - 1;
+/// What a word is to a checker.
+#[derive(Clone, Debug)]
+enum Kind {
+    /// It never changes.
+    Plain,
+    /// It changes and is not watched.
+    Missing,
+    /// It is watched, in the cell with this number.
+    Watched(usize),
+    /// It is what another one says.
+    Tied(Tied),
+}
 
 impl Watch {
     /// Watches these words of a record.
     pub fn new(image: &[u64], record: &Record, watched: &HashSet<usize>, memory: Memory) -> Watch {
         let mut words = image.to_vec();
-        let last = record.changed.iter().max().map_or(0, |last| last + 1);
+        let last = record.changed.iter().chain(record.tied.keys()).max().map_or(0, |last| last + 1);
         words.resize(words.len().max(last).next_multiple_of(BLOCK_WORDS), 0);
-        let mut kinds = vec![PLAIN; words.len()];
+        let mut kinds = vec![Kind::Plain; words.len()];
         for index in record.changed.iter().filter(|index| !UNUSED.contains(index)) {
-            kinds[*index] = MISSING;
+            kinds[*index] = Kind::Missing;
+        }
+        for (index, tied) in &record.tied {
+            kinds[*index] = Kind::Tied(tied.clone());
         }
         let mut watched: Vec<_> = watched.iter().copied().collect();
         // loom numbers what it watches: the same in every execution.
         watched.sort_unstable();
         for (number, index) in watched.iter().enumerate() {
-            kinds[*index] = number as u32;
+            kinds[*index] = Kind::Watched(number);
         }
         Watch {
             image: Arc::new(words),
@@ -136,20 +149,45 @@ impl Words for WatchedWords {
     }
 
     fn load(&self, index: usize) -> u64 {
-        match self.watch.kinds[index] {
-            PLAIN => self.watch.image[index],
-            MISSING => {
+        match &self.watch.kinds[index] {
+            Kind::Plain => self.watch.image[index],
+            Kind::Missing => {
                 self.watch.missed.lock().unwrap().insert(index);
                 // Without the panic hook: this is no failure.
                 std::panic::resume_unwind(Box::new(MISSED.to_string()));
             }
-            number => self.cells[number as usize].load(Ordering::Relaxed),
+            Kind::Watched(number) => self.cells[*number].load(Ordering::Relaxed),
+            Kind::Tied(tied) => tied.word(self.load(tied.leader)),
+        }
+    }
+
+    fn copy(&self, from: usize, words: &mut [u64]) {
+        let mut leader = None;
+        for (index, word) in (from..).zip(words) {
+            *word = match &self.watch.kinds[index] {
+                // Asked once for all that are tied to it: of one copy, of one call.
+                Kind::Tied(tied) => match leader {
+                    Some((leader, word)) if leader == tied.leader => tied.word(word),
+                    _ => {
+                        let word = self.load(tied.leader);
+                        leader = Some((tied.leader, word));
+                        tied.word(word)
+                    }
+                },
+                _ => {
+                    let word = self.load(index);
+                    leader = Some((index, word));
+                    word
+                }
+            };
         }
     }
 
     fn store(&self, index: usize, word: u64) {
-        let number = self.watch.kinds[index];
-        self.cells[number as usize].store(word, Ordering::Relaxed);
+        match self.watch.kinds[index] {
+            Kind::Watched(number) => self.cells[number].store(word, Ordering::Relaxed),
+            ref kind => unreachable!("a script stores watched words only, not {kind:?}"),
+        }
     }
 
     fn read(&self) {

@@ -36,6 +36,13 @@ pub trait Words: Send + Sync + fmt::Debug + 'static {
     /// One word.
     fn load(&self, index: usize) -> u64;
 
+    /// Words from an index on, in their order.
+    fn copy(&self, from: usize, words: &mut [u64]) {
+        for (index, word) in (from..).zip(words) {
+            *word = self.load(index);
+        }
+    }
+
     /// Changes one word.
     fn store(&self, index: usize, word: u64);
 
