@@ -50,8 +50,8 @@ pub mod format;
 pub use container::rules;
 pub use container::{
     Archive, ByteContainer, Change, Durability, Finding, Guard, Info, MapPolicy, Options, Outcome,
-    Properties, Report, Session, Sessions, SweepEnd, SweepPolicy, Swept, Timeouts, Times, Updated,
-    Version,
+    Properties, Report, Rotated, Session, Sessions, SweepEnd, SweepPolicy, Swept, Timeouts, Times,
+    Updated, Version,
 };
 pub use error::{
     Awaited, Damage, DamageKind, Error, ErrorKind, Newer, NotAContainer, ReadOnly, Result,

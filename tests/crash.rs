@@ -42,6 +42,8 @@ mod random;
 mod rewriting;
 #[path = "crash/rot.rs"]
 mod rot;
+#[path = "crash/rotating.rs"]
+mod rotating;
 #[cfg(feature = "sabotage")]
 #[path = "crash/sabotage.rs"]
 mod sabotage;

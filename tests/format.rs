@@ -169,6 +169,12 @@ fn the_program_reads_the_golden_files() {
         for id in &golden.absent {
             assert!(container.load(id).unwrap().is_none(), "{}", golden.name);
         }
+        for (id, other) in &golden.led {
+            let session = container.load(id).unwrap();
+            assert!(session.is_some() && session == container.load(other).unwrap());
+            let rotated = container.rotated(id).unwrap().unwrap();
+            assert_eq!((rotated.rotated_ms, rotated.until_ms), (MADE_MS, golden::DEADLINE_MS));
+        }
         let ids: BTreeSet<Vec<u8>> = container.iter().map(|item| item.unwrap().0).collect();
         let wanted: BTreeSet<Vec<u8>> =
             golden.walked().into_iter().map(|session| session.id).collect();
@@ -223,6 +229,11 @@ fn a_reader_written_from_format_md_finds_every_session_of_the_golden_files() {
         }
         for id in &golden.absent {
             assert_eq!(reader.find(id, MADE_MS + 1), None, "{}", golden.name);
+        }
+        for (id, other) in &golden.led {
+            let session = reader.find(id, MADE_MS + 1);
+            assert!(session.is_some() && session == reader.find(other, MADE_MS + 1));
+            assert_eq!(reader.find(id, golden::DEADLINE_MS), None, "{}", golden.name);
         }
         let walked: BTreeSet<Expected> =
             reader.walk(MADE_MS + 1).into_iter().map(expected_of).collect();

@@ -45,6 +45,8 @@ enum Operation {
     Swap,
     Fill,
     Free,
+    /// Without a grace.
+    Rotate(u8, u8),
 }
 
 #[derive(Arbitrary, Debug)]
@@ -210,6 +212,7 @@ impl Run {
                 self.storage.set_limit(Some(len as u64));
             }
             Operation::Free => self.storage.set_limit(None),
+            Operation::Rotate(old, new) => self.rotate((old, 0), (new, 0)),
         }
     }
 
@@ -218,6 +221,28 @@ impl Run {
         match self.handles[0].save(key(id), &saved) {
             Ok(version) => self.keep(id, saved, version),
             error => assert!(is_full(error.as_ref()), "{error:?}"),
+        }
+    }
+
+    fn rotate(&mut self, old: Id, new: Id) {
+        let lives = self.model.contains_key(&old) && !self.model.contains_key(&new);
+        let version = match self.handles[0].rotate(key(old), key(new), Duration::ZERO) {
+            Ok(outcome) => {
+                assert_eq!(outcome.saved().is_some(), lives);
+                outcome.saved()
+            }
+            error => {
+                assert!(lives && is_full(error.as_ref()), "{error:?}");
+                let left = self.handles[0].load(key(old)).unwrap();
+                let moved = self.handles[0].load(key(new)).unwrap();
+                assert_eq!(left.is_none(), moved.is_some(), "under none or both of its ids");
+                moved.map(|session| session.version)
+            }
+        };
+        if let Some(version) = version {
+            let (saved, stale) = self.model.remove(&old).unwrap();
+            self.stale = Some(stale);
+            self.model.insert(new, (saved, version));
         }
     }
 

@@ -28,8 +28,8 @@ impl Change {
 
     /// By how many it has more sessions.
     fn sessions(&self) -> i32 {
-        let counted = |entry: &Entry| i32::from(!entry.cur.is_tombstone());
-        self.after.as_ref().map_or(0, counted) - counted(&self.before)
+        let after = self.after.as_ref().is_some_and(Entry::is_session);
+        i32::from(after) - i32::from(self.before.is_session())
     }
 }
 

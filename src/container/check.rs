@@ -280,8 +280,12 @@ impl Walk<'_> {
             }
             match self.file.records.readable(word, entry.tag)? {
                 Some(readable) => {
-                    let class = readable.class;
-                    if index == 0 && class != entry.class {
+                    let said = entry.saying(readable.class, readable.content);
+                    if index == 0 && said.forward != entry.forward {
+                        findings
+                            .damage
+                            .push("an entry takes a session for a forward, or the reverse");
+                    } else if index == 0 && said.class != entry.class {
                         findings.damage.push("an entry gives its record another size class");
                     }
                     findings.readable.push((word, readable));
@@ -335,7 +339,9 @@ impl Walk<'_> {
             self.report.add_note(place, what);
         }
         tally.lines += 1;
-        if entry.cur.is_tombstone() || entry.cur.is_nothing() {
+        if entry.forward {
+            self.report.forwards += 1;
+        } else if !entry.is_session() {
             self.report.removed += 1;
         } else {
             tally.sessions += 1;

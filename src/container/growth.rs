@@ -238,7 +238,7 @@ impl Writer<'_> {
                 let step = self.place_copy(&entry, segment, image);
                 copies.reach = copies.reach.max(step + 1);
                 copies.tally.lines += 1;
-                copies.tally.sessions += u32::from(!entry.cur.is_tombstone());
+                copies.tally.sessions += u32::from(entry.is_session());
                 include(&mut copies.bounds, probe_offset(first_line(entry.tag), step), &entry);
             }
         }

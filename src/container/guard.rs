@@ -4,7 +4,8 @@
 //! It keeps off other guards of the same session and nothing else: loads, saves and other
 //! sessions go on. Each guard has an open file description of its own, since such locks
 //! belong to descriptions; it vanishes with it, also when the process is killed. Nothing
-//! in the file says who guards what, so there is nothing to repair.
+//! in the file says who guards what, so there is nothing to repair. Where the id's session was
+//! rotated, whoever comes by the old id guards it by the new one.
 
 use std::time::Duration;
 
@@ -117,8 +118,22 @@ impl OpenFile {
             return Err(ErrorKind::ReadOnly(why).into());
         }
         let mut space = NO_DIGITS;
-        let key = self.key(self.kept(id, &mut space)?);
-        let lock = LockName::Guard(key.tag.line_half());
+        let kept_id = self.kept(id, &mut space)?;
+        let mut led = self.led(kept_id)?;
+        for _ in 0..ATTEMPTS {
+            let guard = self.lock_guard(led.as_deref().unwrap_or(kept_id), waiting)?;
+            // Whoever was waited for may have rotated it.
+            let now = self.led(kept_id)?;
+            if now == led {
+                return Ok(guard);
+            }
+            led = now;
+        }
+        Err(Error::io("guard a session", std::io::ErrorKind::TimedOut.into()))
+    }
+
+    fn lock_guard(&self, kept_id: &[u8], waiting: &mut Patience) -> Result<Option<Guard>> {
+        let lock = LockName::Guard(self.key(kept_id).tag.line_half());
         let opened = self.storage().reopen().map_err(|source| Error::io("open anew", source))?;
         let Some(storage) = opened else {
             return Err(Error::io("open anew", std::io::ErrorKind::NotFound.into()));

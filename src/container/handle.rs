@@ -6,6 +6,7 @@
 //! asks. What each step does to the file is in the modules below.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::background::Background;
@@ -33,6 +34,14 @@ pub(super) enum Name<'a> {
     Id(&'a [u8]),
     /// By what the container keeps of the id.
     Kept(&'a [u8]),
+}
+
+/// What forwards do to an operation that comes to one.
+#[derive(Clone, Copy)]
+enum Forwards {
+    /// It is done to the session that they lead to, if that lives.
+    Lead,
+    LeadNowhere,
 }
 
 impl OpenFile {
@@ -79,6 +88,8 @@ impl OpenFile {
 pub struct ByteContainer {
     pub(super) file: Arc<CurrentFile>,
     pub(super) background: Option<Background>,
+    /// Loads and touches that found no session.
+    pub(super) misses: AtomicU64,
 }
 
 /// The container as a whole.
@@ -167,6 +178,22 @@ impl ByteContainer {
     /// ```
     pub fn is_empty(&self) -> Result<bool> {
         Ok(self.len()? == 0)
+    }
+
+    /// How often this handle was asked for a session that there is not, by a load or a touch, since
+    /// it was opened: where that rises fast, somebody may be guessing ids.
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, Options, storage::MemoryStorage};
+    /// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), Options::new())?;
+    /// container.save("id", b"a coat")?;
+    /// container.load("id")?;
+    /// container.load("a guess")?;
+    /// assert_eq!(container.misses(), 1);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub fn misses(&self) -> u64 {
+        self.misses.load(Ordering::Relaxed)
     }
 
     /// All sessions with their ids as they are kept
@@ -271,27 +298,37 @@ impl ByteContainer {
         read(&file).map_err(|error| error.at(file.path.as_deref()))
     }
 
-    /// Finds a session under the lock and changes it; syncs as the handle's
-    /// durability asks.
+    /// Finds a session under the lock, where forwards lead to, and changes it; syncs as the
+    /// handle's durability asks.
     pub(super) fn change<T>(
         &self,
         id: &[u8],
         operation: impl FnMut(&mut Writer<'_>, Key<'_>, &Target) -> Result<Attempt<T>>,
     ) -> Result<T> {
-        self.change_named(Name::Id(id), operation)
+        self.change_found(Name::Id(id), Forwards::Lead, operation)
     }
 
-    /// The same with either form of the id.
-    pub(super) fn change_named<T>(
+    /// The same with what is kept under this very id, by either form of it.
+    pub(super) fn change_exactly<T>(
         &self,
         name: Name<'_>,
+        operation: impl FnMut(&mut Writer<'_>, Key<'_>, &Target) -> Result<Attempt<T>>,
+    ) -> Result<T> {
+        self.change_found(name, Forwards::LeadNowhere, operation)
+    }
+
+    fn change_found<T>(
+        &self,
+        name: Name<'_>,
+        forwards: Forwards,
         mut operation: impl FnMut(&mut Writer<'_>, Key<'_>, &Target) -> Result<Attempt<T>>,
     ) -> Result<T> {
         for attempt in 0..ATTEMPTS {
             let file = self.file.file()?;
             let mut space = NO_DIGITS;
             let kept = file.named(name, &mut space);
-            let done = kept.and_then(|id| try_change(&file, id, attempt, &mut operation));
+            let done =
+                kept.and_then(|id| try_change(&file, (id, forwards), attempt, &mut operation));
             match done.map_err(|error| error.at(file.path.as_deref()))? {
                 Tried::Done(value) => return Ok(value),
                 Tried::Again => {}
@@ -334,7 +371,7 @@ enum Tried<T> {
 
 fn try_change<T>(
     file: &OpenFile,
-    id: &[u8],
+    (id, forwards): (&[u8], Forwards),
     attempt: u32,
     operation: &mut impl FnMut(&mut Writer<'_>, Key<'_>, &Target) -> Result<Attempt<T>>,
 ) -> Result<Tried<T>> {
@@ -345,7 +382,14 @@ fn try_change<T>(
     writer.step_sweep()?;
     let key = file.key(id);
     let target = writer.target(key)?;
-    let result = operation(&mut writer, key, &target)?;
+    let led = match forwards {
+        Forwards::Lead if target.forward.is_some() => writer.follow(key, target)?,
+        Forwards::Lead | Forwards::LeadNowhere => None,
+    };
+    let result = match &led {
+        Some((id, target)) => operation(&mut writer, file.key(id), target),
+        None => operation(&mut writer, key, &target),
+    }?;
     let control = writer.control;
     let answer_epoch = writer.answer_epoch;
     let sync_wanted = writer.sync_wanted;

@@ -75,7 +75,8 @@ impl Sessions<'_> {
             }
             if let Some(tag) = self.tags.pop() {
                 let mut value = Vec::new();
-                if let Some(found) = self.file.find_session(tag, Wanted::Tag(tag), &mut value)? {
+                let found = self.file.find_session(tag, Wanted::Tag(tag), &mut value)?;
+                if let Some(found) = found.filter(|found| !found.is_forward()) {
                     let session = found.session(value);
                     return Ok(Some((found.loaded.id, session)));
                 }

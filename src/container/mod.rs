@@ -45,6 +45,8 @@
 //!     the pass is done.
 //! 25. The next version of a session has the timeouts of the one that a load returns,
 //!     where that can be read and no others are given.
+//! 26. In each state of the disk the id of a session that is rotated has a version that may
+//!     be loaded, or a forward to a copy that is durable.
 //!
 //! `check` looks for breaches of those that a file at rest can show.
 
@@ -78,6 +80,7 @@ mod records;
 mod recovery;
 mod report;
 mod rewrite;
+mod rotate;
 #[cfg_attr(not(feature = "sabotage"), expect(unreachable_pub, reason = "tests see it"))]
 pub mod rules;
 mod save;
@@ -100,6 +103,7 @@ pub use info::Info;
 pub use iter::Sessions;
 pub use options::{Durability, MapPolicy, Options, SweepPolicy};
 pub use report::{Finding, Report};
+pub use rotate::Rotated;
 pub use session::{Change, Outcome, Properties, Session, Times, Updated, Version};
 pub use sweeper::{Archive, SweepEnd, Swept};
 pub use timeouts::Timeouts;

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use super::background::Background;
 use super::create::{Before, exists, initialise, is_blank, is_unfinished};
@@ -160,7 +161,7 @@ impl ByteContainer {
         if let Some(background) = &background {
             background.serve(&file);
         }
-        ByteContainer { file, background }
+        ByteContainer { file, background, misses: AtomicU64::new(0) }
     }
 }
 

@@ -5,9 +5,10 @@
 //! asks, and syncs. So nothing here may wait or sync, and what is asked may be
 //! asked again. Ids and values are checked before anything is touched.
 
+use std::sync::atomic::Ordering;
+
 use super::handle::{ByteContainer, Name};
 use super::load::Found;
-use super::records::Wanted;
 use super::save::{Draft, Key, Target};
 use super::session::{Change, Outcome, Properties, Session, Times, Updated, Version};
 use super::writer::{Attempt, Writer};
@@ -78,13 +79,18 @@ impl ByteContainer {
 
     pub(super) fn found(&self, name: Name<'_>, value: &mut Vec<u8>) -> Result<Option<Found>> {
         let file = self.file.current();
-        let find = |id| {
-            let key = file.key(id);
-            file.find_session(key.tag, Wanted::Id(key.id), value)
-        };
         let mut space = NO_DIGITS;
         let kept = file.named(name, &mut space);
-        kept.and_then(find).map_err(|error| error.at(file.path.as_deref()))
+        let found = kept.and_then(|id| match file.find(id, value)? {
+            Some(found) if found.is_forward() => {
+                Ok(file.find_forwarded(value)?.map(|(_, found)| found))
+            }
+            found => Ok(found),
+        });
+        if matches!(found, Ok(None)) {
+            self.misses.fetch_add(1, Ordering::Relaxed);
+        }
+        found.map_err(|error| error.at(file.path.as_deref()))
     }
 
     /// Whether [`ByteContainer::load`] would return a session. Costs the same: the
@@ -205,8 +211,9 @@ impl ByteContainer {
         properties: &Properties,
     ) -> Result<Version> {
         let value = self.valid_value(value)?;
-        let draft = Draft { value, times: Some(times), properties: Some(properties) };
-        self.change_named(name, |writer, key, target| writer.save(key, target, draft))
+        let (times, properties) = (Some(times), Some(properties));
+        let draft = Draft { times, properties, ..Draft::of(value) };
+        self.change_exactly(name, |writer, key, target| writer.save(key, target, draft))
     }
 
     /// Saves a session if there is none of this id.

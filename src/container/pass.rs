@@ -371,7 +371,7 @@ impl Writer<'_> {
                 include(&mut bounds, offset, &entry);
                 if crate::format::segment::segment_of(entry.tag, self.root.named()) == number {
                     tally.lines += 1;
-                    tally.sessions += u32::from(!entry.cur.is_tombstone());
+                    tally.sessions += u32::from(entry.is_session());
                 }
             }
         }

@@ -11,7 +11,7 @@ use super::rules::{Rule, holds};
 use crate::error::Result;
 use crate::format::class::{Class, Classes};
 use crate::format::record::{
-    HEAD_LEN, Head, PIECE_LEN, PIECES_MAX, Piece, Record, mask, own_checksum, piece_len,
+    Content, HEAD_LEN, Head, PIECE_LEN, PIECES_MAX, Piece, Record, mask, own_checksum, piece_len,
     record_length,
 };
 use crate::format::tag::{Tag, Tagger};
@@ -31,6 +31,7 @@ pub(crate) struct Records {
 pub(crate) struct Readable {
     /// Class of the record's extent; `None` for a tombstone.
     pub(crate) class: Option<Class>,
+    pub(crate) content: Content,
     /// Blocks of a large value.
     pub(crate) pieces: Vec<Piece>,
     /// Length of the record itself.
@@ -150,7 +151,8 @@ impl Records {
         let check = match word.named() {
             Named::Nothing => return Ok(None),
             Named::Tombstone => {
-                return Ok(Some(Readable { class: None, pieces: Vec::new(), len: 0 }));
+                let content = Content::default();
+                return Ok(Some(Readable { class: None, content, pieces: Vec::new(), len: 0 }));
             }
             Named::Record { check, .. } => check,
         };
@@ -165,14 +167,14 @@ impl Records {
         if self.tagger.tag(record.id) != tag {
             return Ok(None);
         }
-        let pieces = collect(&record);
+        let (pieces, content) = (collect(&record), record.head.content);
         let mut value = Vec::new();
         let (nonce, value_len) = (record.head.times.nonce, record.value_len);
         if !pieces.is_empty() && !self.load_pieces(&pieces, nonce, value_len, &mut value)? {
             return Ok(None);
         }
         let class = self.classes.for_len(len);
-        Ok(Some(Readable { class, pieces, len }))
+        Ok(Some(Readable { class, content, pieces, len }))
     }
 }
 

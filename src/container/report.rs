@@ -40,6 +40,8 @@ pub struct Report {
     pub expired: u64,
     /// Removed sessions whose entries are not reused yet.
     pub removed: u64,
+    /// Ids that sessions were rotated from and whose deadline has not made them go yet.
+    pub forwards: u64,
     /// Bytes of the space that the versions take which serve.
     pub live_bytes: u64,
     /// Bytes of the space that older versions still take.

@@ -26,7 +26,7 @@ macro_rules! rules {
             /// # use cloakroom::rules::Rule;
             /// assert!(Rule::ALL.len() >= 30);
             /// for rule in Rule::ALL {
-            ///     assert!((1..=25).contains(&rule.invariant()), "{}", rule.sentence());
+            ///     assert!((1..=26).contains(&rule.invariant()), "{}", rule.sentence());
             /// }
             /// ```
             pub const ALL: &[Rule] = &[$(Rule::$rule,)*];
@@ -130,6 +130,9 @@ rules! {
     PassDerivesBounds, 24, "The pass derives the bounds of each segment anew.";
     NextVersionHasTimeouts, 25, "A save reads the timeouts of the version before.";
     TimeoutsStayNoted, 25, "An entry says so while any of its versions may have some.";
+    CopyDurableFirst, 26, "A forward is published when the copy that it leads to is durable.";
+    ForwardOnlyOfTheCopied, 26, "A forward is published only for the version that was copied.";
+    ForwardKeepsTheDeadline, 14, "A forward has the deadline of the version that it may fall back to.";
     HeaderLast, 20, "A container has its header when all else is durable.";
     LockForEachChange, 7, "Nothing is changed without the writer lock.";
     ReplacedFileLeft, 11, "Nothing is saved into a file that has no name any more.";

@@ -22,8 +22,8 @@ use crate::error::{DamageKind, Error, Result};
 use crate::format::block::Use;
 use crate::format::entry::{Entry, Slot, tag_of};
 use crate::format::record::{
-    Head, PIECE_LEN, Piece, RecordTimes, encode_inline, encode_large, inline_length, large_length,
-    piece_len,
+    Content, Head, PIECE_LEN, Piece, RecordTimes, encode_inline, encode_large, inline_length,
+    large_length, piece_len,
 };
 use crate::format::tag::Tag;
 use crate::format::word::{Named, Word};
@@ -45,11 +45,12 @@ pub(crate) struct Draft<'a> {
     pub(crate) times: Option<Times>,
     /// Else those that the session had.
     pub(crate) properties: Option<&'a Properties>,
+    pub(crate) content: Content,
 }
 
 impl<'a> Draft<'a> {
     pub(crate) fn of(value: &'a [u8]) -> Draft<'a> {
-        Draft { value, times: None, properties: None }
+        Draft { value, times: None, properties: None, content: Content::Value }
     }
 }
 
@@ -61,12 +62,14 @@ pub(crate) struct Target {
     pub(super) raw: Option<Entry>,
     /// The same without what a power cut took; `None` unless it lives.
     pub(crate) living: Option<Entry>,
+    /// The same where it is a forward, which is no session.
+    pub(super) forward: Option<Entry>,
 }
 
 impl Target {
     /// A session that is over, where `counts` is its entry.
     pub(super) fn of_expired(spots: Spots, counts: Option<Entry>) -> Target {
-        Target { spots, raw: counts, living: None }
+        Target { spots, raw: counts, living: None, forward: None }
     }
 }
 
@@ -81,11 +84,16 @@ impl Writer<'_> {
             Err(error) if error.is_of_the_medium() && self.newest_is_there(raw)? => raw,
             clean => clean?,
         };
-        let living = clean.filter(|entry| {
+        let current = clean.filter(|entry| {
             matches!(entry.cur.named(), Named::Record { .. })
                 && (entry.deadline_ms == 0 || !entry.is_expired(self.file.storage().now_ms()))
         });
-        Ok(Target { spots, raw, living })
+        let (forward, living) = if current.is_some_and(|entry| entry.forward) {
+            (current, None)
+        } else {
+            (None, current)
+        };
+        Ok(Target { spots, raw, living, forward })
     }
 
     fn newest_is_there(&self, raw: Option<Entry>) -> Result<bool> {
@@ -150,6 +158,7 @@ impl Writer<'_> {
                 saved_ms: draft.times.map_or(now_ms, |times| times.saved_ms.min(TIME_MS_MAX)),
             },
             timeouts: own_timeouts.map(Timeouts::to_record),
+            content: draft.content,
         };
         let len = inline_length(&head, key.id.len(), draft.value.len());
         let own = self.own_superseded(target, &lines, len)?;
@@ -240,9 +249,9 @@ impl Writer<'_> {
         if !holds(Rule::BitSetBeforeNamed) {
             self.mark_entry(&entry)?;
         }
-        let counted = |entry: Entry| !entry.cur.is_tombstone() && !entry.cur.is_nothing();
         let new_line = i32::from(before.is_none());
-        let sessions = i32::from(counted(entry)) - i32::from(before.is_some_and(counted));
+        let sessions = i32::from(entry.is_session())
+            - i32::from(before.is_some_and(|before| before.is_session()));
         if let Some(before) = before.filter(|_| holds(Rule::BitClearedAfterwards)) {
             self.release_dropped(&before, Some(&entry))?;
         }
@@ -337,8 +346,8 @@ impl Writer<'_> {
             let (bytes, check) = encode_inline(head, key.id, value, seal);
             self.write_or_give_back(&bytes, offset)?;
             let word = Word::record(offset, check);
-            let newest = Newest { word, class: Some(class), large: false, further };
-            return Ok(Attempt::Done(newest));
+            let (class, content) = (Some(class), head.content);
+            return Ok(Attempt::Done(Newest { word, class, content, large: false, further }));
         }
         let Some(class) = classes.for_len(large_length(head, id_len, value_len)) else {
             return Err(Error::io("save", std::io::ErrorKind::InvalidInput.into()));
@@ -360,7 +369,8 @@ impl Writer<'_> {
         let (bytes, check) = encode_large(head, key.id, value_len, &pieces, seal);
         self.write_or_give_back(&bytes, offset)?;
         let word = Word::record(offset, check);
-        Ok(Attempt::Done(Newest { word, class: Some(class), large: true, further }))
+        let (class, content) = (Some(class), head.content);
+        Ok(Attempt::Done(Newest { word, class, content, large: true, further }))
     }
 
     fn write_or_give_back(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
@@ -422,6 +432,11 @@ impl Found {
     pub(crate) fn session<T>(&self, value: T) -> Session<T> {
         let properties = Properties { timeouts: self.own_timeouts() };
         Session { value, version: self.version(), times: self.times(), properties }
+    }
+
+    /// Whether it says where the session goes on, and is none.
+    pub(crate) fn is_forward(&self) -> bool {
+        self.loaded.head.content == Content::Forward
     }
 
     pub(crate) fn own_timeouts(&self) -> Option<Timeouts> {

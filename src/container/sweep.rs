@@ -22,7 +22,6 @@ use crate::error::{ErrorKind, Result};
 use crate::format::bounds::{Bound, Bounds, DEPTH_MAX, PAGES, Place, Sweep, place_of};
 use crate::format::entry::Entry;
 use crate::format::segment::{ENTRIES, HEAD_LINES};
-use crate::format::word::Word;
 use crate::format::{LINE_SIZE, PAGE_SIZE, place};
 
 /// Steps that each change does where something is due.
@@ -220,8 +219,7 @@ impl Writer<'_> {
 
     /// The entry with a tombstone for its newest version.
     pub(super) fn ended(&self, entry: &Entry) -> Result<Entry> {
-        let word = Word::tombstone(self.control.write_epoch);
-        let newest = Newest { word, class: None, large: false, further: false };
+        let newest = Newest::tombstone(self.control.write_epoch);
         let base = self.owned(&self.clean(entry)?)?;
         Ok(Entry { deadline_ms: 0, ..base.with(newest, &self.control) })
     }

@@ -360,6 +360,8 @@ impl OpenFile {
         };
         due.fate = Fate::Goes;
         Ok(match found {
+            // Nobody ever saved it.
+            Some(found) if found.is_forward() => ControlFlow::Continue(()),
             Some(found) => archive.keep(&found.loaded.id, found.session(value.as_slice())),
             // Damaged, or taken by a power cut.
             None => ControlFlow::Continue(()),

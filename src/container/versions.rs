@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::format::class::Class;
 use crate::format::control::Control;
 use crate::format::entry::{Entry, MID_AGE_MAX};
+use crate::format::record::Content;
 use crate::format::word::Word;
 
 /// The newest version of an entry to be.
@@ -24,12 +25,27 @@ pub(crate) struct Newest {
     pub(crate) word: Word,
     /// Class of its extent, if it has one.
     pub(crate) class: Option<Class>,
+    pub(crate) content: Content,
     pub(crate) large: bool,
     /// Its record has fields that its next version has to have, too.
     pub(crate) further: bool,
 }
 
+impl Newest {
+    /// A removal, published in this epoch.
+    pub(crate) fn tombstone(epoch: u64) -> Newest {
+        let (word, content) = (Word::tombstone(epoch), Content::default());
+        Newest { word, class: None, content, large: false, further: false }
+    }
+}
+
 impl Entry {
+    /// The same, which says this of the record of `cur`.
+    pub(crate) fn saying(&self, class: Option<Class>, content: Content) -> Entry {
+        let forward = content == Content::Forward;
+        Entry { class: class.filter(|_| !forward), forward, ..*self }
+    }
+
     /// This entry, cleaned, with a newer version.
     pub(crate) fn with(&self, newest: Newest, control: &Control) -> Entry {
         let pending = |word: Word, epoch: u64| {
@@ -60,12 +76,11 @@ impl Entry {
             old,
             epoch: control.write_epoch,
             mid_age: (control.write_epoch - mid_epoch).min(MID_AGE_MAX.into()) as u8,
-            class: newest.class,
             large: newest.large || (self.large && kept),
             further: newest.further || (self.further && kept && holds(Rule::TimeoutsStayNoted)),
             old_ended,
             mid_ended,
-            ..*self
+            ..self.saying(newest.class, newest.content)
         }
     }
 
@@ -147,7 +162,9 @@ impl Writer<'_> {
         let readable = newest.and_then(|index| good.get(index)?.as_ref());
         clean.cur = newest.and_then(|index| back.get(index).copied()).unwrap_or_default();
         clean.epoch = newest.and_then(|index| epochs.get(index).copied()).unwrap_or(0);
-        clean.class = readable.and_then(|readable| readable.class);
+        let (class, content) =
+            readable.map_or_else(Default::default, |readable| (readable.class, readable.content));
+        clean = clean.saying(class, content);
         clean.mid = Word::NOTHING;
         clean.mid_age = 0;
         clean.old = clean.cur;
@@ -197,7 +214,8 @@ impl Writer<'_> {
         };
         let cur = read(entry.cur)?;
         let old = if entry.old == entry.cur { cur } else { read(entry.old)? };
-        Ok(Entry { cur, mid: read(entry.mid)?, old, ..*entry })
+        let forward = entry.forward && !cur.is_nothing();
+        Ok(Entry { cur, mid: read(entry.mid)?, old, forward, ..*entry })
     }
 
     /// Withholds the space of what `before`, as it is on the disk, names and cannot be

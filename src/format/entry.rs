@@ -12,7 +12,7 @@ use super::checksum::{LINE_CHECK, Seal};
 use super::class::Class;
 use super::span::Span;
 use super::tag::Tag;
-use super::word::Word;
+use super::word::{Named, Word};
 use super::{Line, NEVER};
 
 pub(super) const TAG: Span = Span::first(16);
@@ -30,6 +30,8 @@ const _: () = assert!(KIND.end() == LINE_CHECK.offset);
 const VACATED: u64 = 0x3f;
 /// `KIND` of a session whose newest version has no record.
 const NO_RECORD: u64 = 0x3e;
+/// `KIND` of a session whose newest version is a forward.
+const FORWARD: u64 = 0x3d;
 /// Bit of `KIND`: one of the words may name a record whose value is large.
 const LARGE: u64 = 0x40;
 /// Bit of `KIND`: `old` is of a life of the session that is over.
@@ -70,8 +72,10 @@ pub(crate) struct Entry {
     pub(crate) deadline_ms: u64,
     /// When the session began, milliseconds since 1970.
     pub(crate) created_ms: u64,
-    /// Class of the extent of `cur`, which bounds its record's length.
+    /// Class of the extent of `cur`, which bounds its record's length; not of a forward's.
     pub(crate) class: Option<Class>,
+    /// `cur` names a forward, and no session.
+    pub(crate) forward: bool,
     /// One of the words may name a record whose value lies in blocks of its own.
     pub(crate) large: bool,
     /// One of the words may name a record with fields that its next version has to have, too.
@@ -95,6 +99,7 @@ impl Entry {
             deadline_ms: 0,
             created_ms: 0,
             class: None,
+            forward: false,
             large: false,
             further: false,
             old_ended: false,
@@ -117,6 +122,11 @@ impl Entry {
     pub(crate) fn living_words(&self) -> [Word; 3] {
         let unless = |ended: bool, word: Word| if ended { Word::NOTHING } else { word };
         [self.cur, unless(self.mid_ended, self.mid), unless(self.old_ended, self.old)]
+    }
+
+    /// Whether the newest version is a session's: no removal, no forward, and not nothing.
+    pub(crate) fn is_session(&self) -> bool {
+        matches!(self.cur.named(), Named::Record { .. }) && !self.forward
     }
 
     /// Whether the session is over at `now_ms`, be it removed or not.
@@ -150,7 +160,7 @@ impl Slot {
             return Some(Slot::Vacated { tag, epoch: EPOCH.get(line) });
         }
         let class = match kind & !(LARGE | OLD_ENDED) {
-            NO_RECORD => None,
+            NO_RECORD | FORWARD => None,
             code => Some(Class::from_code(code as u8)?),
         };
         let word = |span: Span| Word(span.get(line));
@@ -164,6 +174,7 @@ impl Slot {
             deadline_ms: DEADLINE.get(line),
             created_ms: CREATED.get(line),
             class,
+            forward: kind & !(LARGE | OLD_ENDED) == FORWARD,
             large: kind & LARGE != 0,
             further: MID_AGE.get(line) & FURTHER != 0,
             old_ended: kind & OLD_ENDED != 0,
@@ -193,7 +204,11 @@ impl Slot {
                 let further = if entry.further { FURTHER } else { 0 };
                 let mid_age = u64::from(entry.mid_age.min(MID_AGE_MAX));
                 MID_AGE.put(&mut line, mid_age | further | mid_ended);
-                let kind = entry.class.map_or(NO_RECORD, |class| class.code().into());
+                let kind = match entry.class {
+                    _ if entry.forward => FORWARD,
+                    Some(class) => class.code().into(),
+                    None => NO_RECORD,
+                };
                 let large = if entry.large { LARGE } else { 0 };
                 let old_ended = if entry.old_ended { OLD_ENDED } else { 0 };
                 KIND.put(&mut line, kind | large | old_ended);

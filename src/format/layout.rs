@@ -10,7 +10,7 @@ use super::pass::pass_line;
 use super::segment::{ENTRIES, HEAD_LINES, REACH, TALLY, reach_line, tally_line};
 use super::span::Span;
 use super::tables::{LIST_LINES, TABLE_ENTRY_SIZE, lists_line, table_entry};
-use super::{LINE_SIZE, PAGE_SIZE, block, checksum, entry, header, place, record, word};
+use super::{LINE_SIZE, PAGE_SIZE, block, checksum, entry, forward, header, place, record, word};
 
 /// One structure of the format.
 ///
@@ -310,5 +310,9 @@ const LAYOUT: &[Structure] = &[
     Structure {
         name: "piece",
         fields: &[field("block", record::piece::BLOCK), field("check", record::piece::CHECK)],
+    },
+    Structure {
+        name: "forward",
+        fields: &[field("until", forward::UNTIL), field("rotated", forward::ROTATED)],
     },
 ];

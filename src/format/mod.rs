@@ -25,6 +25,7 @@ pub(crate) mod checksum;
 pub(crate) mod class;
 pub(crate) mod control;
 pub(crate) mod entry;
+pub(crate) mod forward;
 pub(crate) mod header;
 pub(crate) mod id;
 mod layout;

@@ -5,6 +5,7 @@
 //! them with a checksum for each.
 
 use super::checksum::Seal;
+use super::forward::Forward;
 use super::span::Span;
 use super::{BLOCK_SIZE, LINE_SIZE, VALUE_LEN_MAX};
 
@@ -35,6 +36,7 @@ pub(crate) const PIECES_MAX: usize = VALUE_LEN_MAX.div_ceil(PIECE_LEN);
 const KIND_INLINE: u64 = 1;
 /// 2 was that of records whose pieces were not masked.
 const KIND_LARGE: u64 = 3;
+const KIND_FORWARD: u64 = 4;
 
 /// A block with a piece of a large value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,12 +69,23 @@ pub(crate) struct OwnTimeouts {
     pub(crate) absolute_ms: u64,
 }
 
+/// What a record has after its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum Content {
+    /// A session's value, or a list of its pieces.
+    #[default]
+    Value,
+    /// Where the session goes on, instead of a value.
+    Forward,
+}
+
 /// What a record says before its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) times: RecordTimes,
     /// `None` where those of the handle count.
     pub(crate) timeouts: Option<OwnTimeouts>,
+    pub(crate) content: Content,
 }
 
 impl Head {
@@ -113,10 +126,13 @@ impl<'a> Record<'a> {
         let id = bytes.get(head_len..prefix_len)?;
         let value_len = field::VALUE_LEN.get(bytes) as usize;
         let rest = bytes.get(prefix_len..)?;
-        let body = match field::KIND.get(bytes) {
-            KIND_INLINE if rest.len() == value_len => Body::Inline(rest),
+        let (body, content) = match field::KIND.get(bytes) {
+            KIND_INLINE if rest.len() == value_len => (Body::Inline(rest), Content::Value),
+            KIND_FORWARD if rest.len() == value_len && Forward::decode(rest).is_some() => {
+                (Body::Inline(rest), Content::Forward)
+            }
             KIND_LARGE if rest.len() == value_len.div_ceil(PIECE_LEN) * PIECE_SIZE => {
-                Body::Large(rest)
+                (Body::Large(rest), Content::Value)
             }
             _ => return None,
         };
@@ -130,6 +146,7 @@ impl<'a> Record<'a> {
                     idle_ms: field::IDLE.get(bytes),
                     absolute_ms: field::ABSOLUTE.get(bytes),
                 }),
+                content,
             },
             id,
             value_len,
@@ -199,9 +216,13 @@ pub(crate) fn large_length(head: &Head, id_len: usize, value_len: usize) -> usiz
     head.len() + id_len + value_len.div_ceil(PIECE_LEN) * PIECE_SIZE
 }
 
-/// A record with its value, and the record's checksum.
+/// A record with its value or forward, and the record's checksum.
 pub(crate) fn encode_inline(head: &Head, id: &[u8], value: &[u8], seal: Seal) -> (Vec<u8>, u32) {
-    let mut bytes = begin(head, id, value.len(), KIND_INLINE, value.len());
+    let kind = match head.content {
+        Content::Value => KIND_INLINE,
+        Content::Forward => KIND_FORWARD,
+    };
+    let mut bytes = begin(head, id, value.len(), kind, value.len());
     bytes.extend_from_slice(value);
     close(bytes, seal)
 }

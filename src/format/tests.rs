@@ -9,7 +9,7 @@ use super::control::{Busy, Control, Phase, Root, Views};
 use super::entry::{Entry, Slot};
 use super::header::{Header, Unusable};
 use super::pass::{Pass, Stage};
-use super::record::{self, Head, OwnTimeouts, Record, RecordTimes};
+use super::record::{self, Content, Head, OwnTimeouts, Record, RecordTimes};
 use super::segment::{self, Reach, Tally};
 use super::tables::ListHeads;
 use super::tag::{Tag, Tagger};
@@ -42,6 +42,7 @@ fn an_entry_keeps_every_field_and_refuses_every_flipped_bit() {
         deadline_ms: TIME_MS_MAX,
         created_ms: 1_700_000_000_000,
         class: Class::from_code(5),
+        forward: false,
         large: true,
         further: true,
         old_ended: true,
@@ -217,7 +218,7 @@ fn a_header_survives_and_a_wrong_newer_or_damaged_one_is_told_apart() {
 #[test]
 fn a_record_matches_its_word_and_no_other() {
     let times = RecordTimes { nonce: 1, saved_ms: 2 };
-    let head = Head { times, timeouts: None };
+    let head = Head { times, timeouts: None, content: Content::Value };
     let (bytes, check) = record::encode_inline(&head, b"id", b"{}", seal());
     let found = Record::decode(&bytes, check, seal()).unwrap();
     assert_eq!((found.id, found.inline_value(), found.head), (&b"id"[..], Some(&b"{}"[..]), head));
@@ -228,7 +229,7 @@ fn a_record_matches_its_word_and_no_other() {
         assert!(Record::decode(&flipped, check, seal()).is_none(), "bit {bit}");
     }
     let timeouts = Some(OwnTimeouts { idle_ms: 3, absolute_ms: u64::MAX });
-    let head = Head { times, timeouts };
+    let head = Head { times, timeouts, content: Content::Value };
     let (bytes, check) = record::encode_inline(&head, b"id", b"{}", seal());
     assert_eq!(bytes.len(), record::inline_length(&head, 2, 2));
     let found = Record::decode(&bytes, check, seal()).unwrap();

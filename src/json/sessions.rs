@@ -12,7 +12,8 @@ use serde::de::DeserializeOwned;
 #[cfg(doc)]
 use crate::ErrorKind;
 use crate::{
-    Change, Container, Guard, Outcome, Properties, Result, Session, Swept, Times, Updated, Version,
+    Change, Container, Guard, Outcome, Properties, Result, Rotated, Session, Swept, Times, Updated,
+    Version,
 };
 
 /// Sessions.
@@ -390,6 +391,52 @@ impl Container {
         self.bytes.guard(id, patience)
     }
 
+    /// Lets a session go on under another id, as at a login, while the old id leads there for
+    /// `grace`; what that means and costs is said of
+    /// [`ByteContainer::rotate`](crate::ByteContainer::rotate).
+    ///
+    /// ```
+    /// # fn main() -> cloakroom::Result<()> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let path = dir.path().join("sessions");
+    /// # let container = cloakroom::Container::create(&path, cloakroom::Options::new())?;
+    /// # use std::time::Duration;
+    /// container.save("a ticket", &["a coat"])?;
+    /// container.rotate("a ticket", "another", Duration::from_secs(30))?.saved().expect("it lives");
+    /// assert_eq!(container.load::<Vec<String>>("another")?.expect("it goes on").value, ["a coat"]);
+    /// assert!(container.load::<Vec<String>>("a ticket")?.is_some(), "for half a minute");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn rotate(
+        &self,
+        old_id: impl AsRef<[u8]>,
+        new_id: impl AsRef<[u8]>,
+        grace: Duration,
+    ) -> Result<Outcome> {
+        self.bytes.rotate(old_id, new_id, grace)
+    }
+
+    /// What an id says that a session was rotated from
+    /// ([`ByteContainer::rotated`](crate::ByteContainer::rotated)).
+    ///
+    /// ```
+    /// # fn main() -> cloakroom::Result<()> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let path = dir.path().join("sessions");
+    /// # let container = cloakroom::Container::create(&path, cloakroom::Options::new())?;
+    /// # use std::time::Duration;
+    /// container.save("a ticket", &1)?;
+    /// container.rotate("a ticket", "another", Duration::ZERO)?.saved().expect("it lives");
+    /// let rotated = container.rotated("a ticket")?.expect("it says so");
+    /// assert_eq!(rotated.until_ms, rotated.rotated_ms);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn rotated(&self, id: impl AsRef<[u8]>) -> Result<Option<Rotated>> {
+        self.bytes.rotated(id)
+    }
+
     /// Removes up to `limit` sessions whose deadline has passed. What it costs, and who
     /// else does it, is said of [`ByteContainer::sweep`](crate::ByteContainer::sweep);
     /// [`ByteContainer::sweep_with`](crate::ByteContainer::sweep_with) shows each before it
@@ -408,6 +455,23 @@ impl Container {
     /// ```
     pub fn sweep(&self, limit: u64) -> Result<Swept> {
         self.bytes.sweep(limit)
+    }
+
+    /// How often this handle was asked for a session that there is not
+    /// ([`ByteContainer::misses`](crate::ByteContainer::misses)).
+    ///
+    /// ```
+    /// # fn main() -> cloakroom::Result<()> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let path = dir.path().join("sessions");
+    /// # let container = cloakroom::Container::create(&path, cloakroom::Options::new())?;
+    /// assert!(container.load::<u64>("a guess")?.is_none());
+    /// assert_eq!(container.misses(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn misses(&self) -> u64 {
+        self.bytes.misses()
     }
 
     /// Each session once with its id as it is kept

@@ -22,16 +22,19 @@ pub enum Capability {
     Guards,
     /// A sweep costs what has expired, and not what there is.
     CheapSweep,
+    /// A session can go on under another id.
+    Rotation,
 }
 
 impl Capability {
     /// All of them.
-    pub const ALL: [Capability; 5] = [
+    pub const ALL: [Capability; 6] = [
         Capability::Processes,
         Capability::Kills,
         Capability::PowerCuts,
         Capability::Guards,
         Capability::CheapSweep,
+        Capability::Rotation,
     ];
 
     /// In words, as in "cannot do this: ...".
@@ -42,6 +45,7 @@ impl Capability {
             Capability::PowerCuts => "sessions that outlive a power cut",
             Capability::Guards => "guards for whole requests",
             Capability::CheapSweep => "a sweep that costs what has expired",
+            Capability::Rotation => "a session that goes on under another id",
         }
     }
 }

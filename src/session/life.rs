@@ -4,6 +4,9 @@
 //! Nothing here reads a clock or touches a storage: whoever has a session's [`Life`] and
 //! the time gets its next one, by the rules that a container has for its entries.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use serde_json::Value;
 
 use super::settings::Settings;
@@ -44,6 +47,11 @@ impl Life {
         Ok(Life { times, properties: properties.clone(), version: random_version()? })
     }
 
+    /// The same life under another id, where its version is another one.
+    pub(crate) fn moved(self) -> Result<Life> {
+        Ok(Life { version: random_version()?, ..self })
+    }
+
     pub(crate) fn session<T>(self, value: T) -> Session<T> {
         let Life { times, properties, version } = self;
         Session { value, version, times, properties }
@@ -61,9 +69,23 @@ pub(crate) struct Customs {
     pub(crate) timeouts: Timeouts,
     pub(crate) touch_percent: u8,
     pub(crate) value_len_max: usize,
+    pub(crate) misses: Arc<AtomicU64>,
 }
 
 impl Customs {
+    /// What a load has found; counts where that is nothing.
+    pub(crate) fn found<T>(&self, session: Option<T>) -> Option<T> {
+        if session.is_none() {
+            self.misses.fetch_add(1, Ordering::Relaxed);
+        }
+        session
+    }
+
+    /// Loads that found nothing.
+    pub(crate) fn misses(&self) -> u64 {
+        self.misses.load(Ordering::Relaxed)
+    }
+
     /// Those of a manager that was told nothing.
     pub(crate) fn new() -> Customs {
         Customs {
@@ -72,6 +94,7 @@ impl Customs {
             timeouts: Timeouts::NONE,
             touch_percent: TOUCH_PERCENT,
             value_len_max: VALUE_LEN_MAX,
+            misses: Arc::default(),
         }
     }
 

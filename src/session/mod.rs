@@ -22,7 +22,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{
-    Change, Error, ErrorKind, IdForm, Outcome, Properties, Result, Session, Swept, Updated, Version,
+    Change, Error, ErrorKind, IdForm, Outcome, Properties, Result, Rotated, Session, Swept,
+    Updated, Version,
 };
 
 pub use capability::{Capabilities, Capability};
@@ -119,10 +120,42 @@ pub trait SessionManager: Send + Sync + fmt::Debug {
         Err(unsupported(Capability::Guards))
     }
 
+    /// Lets a session go on under another id, as at a login, with its value, times and
+    /// properties. For `grace` the old id leads to it, for every operation; after that there is no
+    /// session of the old id, and [`SessionManager::rotated`] says why.
+    /// [`Outcome::Conflict`] where there is no session of the old id, or the new one has or
+    /// leads to one. Needs [`Capability::Rotation`].
+    fn rotate(&self, old_id: &str, new_id: &str, grace: Duration) -> Result<Outcome> {
+        let _ = (old_id, new_id, grace);
+        Err(unsupported(Capability::Rotation))
+    }
+
+    /// What an id says that a session was rotated from, as long as that session would have
+    /// lasted, or a day after its grace where it had no deadline. Needs
+    /// [`Capability::Rotation`].
+    fn rotated(&self, id: &str) -> Result<Option<Rotated>> {
+        let _ = id;
+        Err(unsupported(Capability::Rotation))
+    }
+
+    /// A member of a session's object, which is taken out of it: a *flash value*, such as a
+    /// message that the next page shows. Of several requests at once one has it. `None` where
+    /// there is no session, its value is no object, or has no such member.
+    fn take(&self, id: &str, member: &str) -> Result<Option<Value>> {
+        let mut taken = None;
+        self.update(id, &mut |session| {
+            let mut value = session.map(|session| session.value).unwrap_or_default();
+            taken = value.as_object_mut().and_then(|object| object.remove(member));
+            if taken.is_some() { Change::Save(value) } else { Change::Keep }
+        })?;
+        Ok(taken)
+    }
+
     /// Removes up to `limit` sessions whose deadline has passed, each after `on_expired` has
     /// seen it, with its id as it is kept; `Break` ends the sweep before that one goes.
     /// Nobody goes who was refreshed meanwhile. Who has expired within the last second may be
-    /// left to a later sweep.
+    /// left to a later sweep. What old ids say of sessions that were rotated goes with it, is
+    /// not shown, and may be counted.
     fn sweep(
         &self,
         limit: u64,
@@ -147,6 +180,10 @@ pub trait SessionManager: Send + Sync + fmt::Debug {
     /// The session of an id as it is kept, as [`SessionManager::load`] gives it: what a walk
     /// has shown, for whom does not know the id itself.
     fn load_kept(&self, kept_id: &str) -> Result<Option<Session<Value>>>;
+
+    /// How often this manager was asked by a load for a session that there is not, since it was
+    /// opened: where that rises fast, somebody may be guessing ids. Touches may count, too.
+    fn misses(&self) -> u64;
 
     /// Number of sessions, expired ones included until they are removed.
     fn len(&self) -> Result<u64>;

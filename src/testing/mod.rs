@@ -55,6 +55,7 @@ mod properties;
 mod races;
 mod removed;
 mod report;
+mod rotation;
 mod stage;
 mod sweeping;
 mod values;
@@ -86,6 +87,7 @@ const THEMES: &[&[Check]] = &[
     removed::CHECKS,
     races::CHECKS,
     guards::CHECKS,
+    rotation::CHECKS,
     processes::CHECKS,
     crashes::CHECKS,
     many::CHECKS,

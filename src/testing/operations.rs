@@ -28,6 +28,8 @@ pub(super) const CHECKS: &[Check] = &[
     Check::new("operations: a restored session is as it was", restores),
     Check::new("operations: kept_id is the id or its hash", kept_ids),
     Check::new("operations: a guard is refused where there are none", no_guards),
+    Check::new("operations: a rotation is refused where there are none", no_rotation),
+    Check::new("operations: loads of nobody are counted", misses),
     Check::new("operations: sync and close say that all is well", closes),
     Check::new("operations: what was closed is there again", reopens).needs(&[Capability::Kills]),
 ];
@@ -327,6 +329,30 @@ fn kept_ids(stage: &Stage) -> Verdict {
         demand!(all.insert(kept_id), "kept_id: expected another for each id, found one twice");
     }
     Ok(())
+}
+
+fn no_rotation(stage: &Stage) -> Verdict {
+    let sessions = stage.open();
+    if sessions.capabilities().has(Capability::Rotation) {
+        return Ok(());
+    }
+    let is_it = |kind: &ErrorKind| matches!(kind, ErrorKind::Unsupported { .. });
+    sessions.save("ticket", &json!(1), None).went("save")?;
+    let rotated = sessions.rotate("ticket", "another", Duration::ZERO);
+    refused(rotated, is_it, "Unsupported", "rotate without the capability")?;
+    let rotated = sessions.rotated("ticket");
+    refused(rotated, is_it, "Unsupported", "rotated without the capability")
+}
+
+fn misses(stage: &Stage) -> Verdict {
+    let sessions = stage.open();
+    sessions.save("ticket", &json!(1), None).went("save")?;
+    equal("misses before any", sessions.misses(), 0)?;
+    for guess in 0..10 {
+        loaded(&*sessions, "ticket", "between guesses")?;
+        absent(&*sessions, &format!("guess {guess}"), "of a guess")?;
+    }
+    equal("misses after 10 guesses", sessions.misses(), 10)
 }
 
 fn no_guards(stage: &Stage) -> Verdict {

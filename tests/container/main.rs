@@ -26,6 +26,7 @@ mod processes;
 mod refused;
 mod replaced;
 mod role;
+mod rotating;
 mod sizes;
 mod sweeping;
 mod threads;

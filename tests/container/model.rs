@@ -5,6 +5,7 @@
 //! of the cases. On failure proptest prints the shortest operations it found.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use cloakroom::{ByteContainer, Change, Durability, Options, Outcome, Updated, Version};
 use proptest::prelude::*;
@@ -28,6 +29,8 @@ enum Operation {
     /// Appends; no bytes means remove; too many means keep.
     Update(Id, usize),
     Touch(Id, bool),
+    /// Without a grace.
+    Rotate(Id, Id),
     Sync,
     /// Everything is dropped and opened again.
     Reopen(bool),
@@ -58,6 +61,7 @@ fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(id, current, len)| Operation::SaveIf(id, current, len)),
         4 => (id(), 0..30usize).prop_map(|(id, len)| Operation::Update(id, len)),
         4 => (id(), any::<bool>()).prop_map(|(id, ends)| Operation::Touch(id, ends)),
+        4 => (id(), id()).prop_map(|(old, new)| Operation::Rotate(old, new)),
         3 => Just(Operation::Sync),
         2 => any::<bool>().prop_map(Operation::Reopen),
         2 => Just(Operation::Swap),
@@ -130,6 +134,16 @@ impl<'a> Run<'a> {
                 assert_eq!(touched, self.model.contains_key(&id));
                 if ends {
                     self.model.remove(&id);
+                }
+            }
+            Operation::Rotate(old, new) => {
+                let lives = self.model.contains_key(&old) && !self.model.contains_key(&new);
+                let outcome = self.writers[0].rotate(key(old), key(new), Duration::ZERO).unwrap();
+                assert_eq!(outcome.saved().is_some(), lives);
+                if let Some(version) = outcome.saved() {
+                    let (value, stale) = self.model.remove(&old).unwrap();
+                    self.model.insert(new, (value, version));
+                    self.stale = Some(stale);
                 }
             }
             Operation::Sync => self.writers[0].sync().unwrap(),

@@ -134,6 +134,13 @@ impl Play {
         }
     }
 
+    /// Somebody saved this value of a key.
+    pub(crate) fn was_published(&self, key: usize, number: u64) {
+        let mut histories = self.histories.borrow_mut();
+        let epoch = stage::observer(&self.disk).info().unwrap().write_epoch;
+        histories.get_mut(&self.keys[key]).unwrap().publish(Some(number), epoch);
+    }
+
     /// What a check says of space that is taken and that nobody names.
     pub(crate) fn leaked(&self) -> Option<String> {
         let report = stage::observer(&self.disk).check().unwrap();

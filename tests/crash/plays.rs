@@ -9,7 +9,7 @@ use cloakroom::{ByteContainer, Options};
 
 use crate::play::{LARGE, LONG, Person, Play, SHORT, THIRD};
 use crate::stage::{self, Scene};
-use crate::{again, edges, lives, overlaps, rot, splits};
+use crate::{again, edges, lives, overlaps, rot, rotating, splits};
 
 /// One play, by name; it panics where a rule is broken.
 pub(crate) type Script = fn(&Scenes<'_>) -> Play;
@@ -512,6 +512,11 @@ pub(crate) const ALL: &[(&str, Script)] = &[
     ("a_lost_value_is_saved_once_more", again::a_lost_value_is_saved_once_more),
     ("a_lost_value_is_saved_before_another_cut", again::a_lost_value_is_saved_before_another_cut),
     ("a_block_that_two_name_is_let_go", again::a_block_that_two_name_is_let_go),
+    ("rotated_and_cut", rotating::rotated_and_cut),
+    ("killed_while_rotating", rotating::killed_while_rotating),
+    ("a_durable_rotation_stays", rotating::a_durable_rotation_stays),
+    ("saved_while_it_is_rotated", rotating::saved_while_it_is_rotated),
+    ("a_forward_is_lost", rotating::a_forward_is_lost),
     ("removed_twice", edges::removed_twice),
     ("large_values_come_and_go", edges::large_values_come_and_go),
     ("killed_with_extents_taken", edges::killed_with_extents_taken),

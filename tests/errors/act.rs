@@ -144,6 +144,8 @@ pub(crate) const ACTS: &[Act] = &[
             run.known_or_skip("absent", |run| run.touch(c, "absent"));
         }
     }),
+    act("rotate", |run, c| run.rotate(c, "small", "absent")),
+    act("rotate a large one", |run, c| run.rotate(c, "large", "absent")),
     act("set a deadline", |run, c| run.set_deadline(c, "small", Some(LATE + 7))),
     act("end a deadline", |run, c| run.set_deadline(c, "dated", None)),
     act("sync", |run, c| run.sync(c)),

@@ -167,6 +167,26 @@ impl Run<'_> {
         }
     }
 
+    /// A session goes on under an id that is free, and has left the old one.
+    pub(crate) fn rotate(&mut self, container: &ByteContainer, old: &str, new: &str) {
+        let value = self.known.value(old);
+        match container.rotate(old, new, Duration::ZERO) {
+            Ok(outcome) => {
+                assert!(outcome.saved().is_some(), "{old}: a false conflict");
+                self.known.happened(new, value);
+                self.known.happened(old, None);
+                if self.durable {
+                    self.known.synced();
+                }
+            }
+            Err(error) => {
+                self.refused(&error);
+                self.known.may_have_happened(new, value);
+                self.known.may_have_happened(old, None);
+            }
+        }
+    }
+
     pub(crate) fn sync(&mut self, container: &ByteContainer) {
         if self.answered(container.sync()).is_some() {
             self.known.synced();

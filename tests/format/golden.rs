@@ -34,6 +34,8 @@ pub(crate) struct Golden {
     pub(crate) bytes: Vec<u8>,
     /// The sessions that a load finds in it, by id.
     pub(crate) sessions: Vec<Expected>,
+    /// Ids that lead to the session of another one.
+    pub(crate) led: Vec<(&'static [u8], &'static [u8])>,
     /// Ids that a load does not find, though the file knows them.
     pub(crate) absent: Vec<&'static [u8]>,
 }
@@ -66,7 +68,7 @@ pub(crate) fn directory() -> PathBuf {
 
 /// All golden files, made anew.
 pub(crate) fn all() -> Vec<Golden> {
-    vec![empty(), small(), large(), hashed()]
+    vec![empty(), small(), large(), hashed(), rotated()]
 }
 
 fn empty() -> Golden {
@@ -77,6 +79,7 @@ fn empty() -> Golden {
         ids: IdForm::Plain,
         bytes: disk.bytes(),
         sessions: Vec::new(),
+        led: Vec::new(),
         absent: vec![ALICE],
     }
 }
@@ -118,6 +121,7 @@ fn small() -> Golden {
         ids: IdForm::Plain,
         bytes: disk.bytes(),
         sessions: saves.iter().map(expected).collect(),
+        led: Vec::new(),
         absent: vec![b"gone", b"late", b"nobody"],
     }
 }
@@ -142,6 +146,7 @@ fn large() -> Golden {
         ids: IdForm::Plain,
         bytes: disk.bytes(),
         sessions: expected.to_vec(),
+        led: Vec::new(),
         absent: vec![b"huge"],
     }
 }
@@ -181,7 +186,44 @@ fn hashed() -> Golden {
         ids: IdForm::Sha256,
         bytes: disk.bytes(),
         sessions: expected,
+        led: Vec::new(),
         absent: vec![b"bob"],
+    }
+}
+
+/// A login whose old id still leads to the session, one whose does not, and one that was
+/// saved since by the old id.
+fn rotated() -> Golden {
+    let disk = SimulatedDisk::new(5);
+    let container = container_on(&disk, IdForm::Sha256);
+    let grace = Duration::from_millis(DEADLINE_MS - MADE_MS);
+    for (old, new, grace) in [
+        (&b"guest"[..], &b"ada"[..], grace),
+        (b"left", b"went on", Duration::ZERO),
+        (b"first", b"second", grace),
+        (b"second", b"third", grace),
+    ] {
+        if old != b"second" {
+            container.save(old, &text(old.len())).unwrap();
+        }
+        if old == b"guest" {
+            container.set_deadline(old, Some(DEADLINE_MS)).unwrap();
+        }
+        container.rotate(old, new, grace).unwrap().saved().unwrap();
+    }
+    container.save("first", b"by the first of three ids").unwrap();
+    container.sync().unwrap();
+    drop(container);
+    let ada = Expected { deadline_ms: Some(DEADLINE_MS), ..expected(b"ada", text(5)) };
+    let went_on = expected(b"went on", text(4));
+    let third = expected(b"third", b"by the first of three ids".to_vec());
+    Golden {
+        name: "v0-rotated.room",
+        ids: IdForm::Sha256,
+        bytes: disk.bytes(),
+        sessions: vec![ada, went_on, third],
+        led: vec![(b"guest", b"ada"), (b"first", b"third"), (b"second", b"third")],
+        absent: vec![b"left"],
     }
 }
 

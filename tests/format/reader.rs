@@ -36,6 +36,8 @@ pub(crate) struct Session {
     pub(crate) saved: u64,
     /// Idle and absolute, if it has timeouts of its own.
     pub(crate) timeouts: Option<(u64, u64)>,
+    /// If it is a forward: until when it leads, and to what is kept of which id.
+    pub(crate) forward: Option<(u64, Vec<u8>)>,
 }
 
 /// Where a session's entry was found, step by step (5.2).
@@ -95,7 +97,11 @@ impl<'a> Reader<'a> {
 
     /// 5.2, steps 1 to 5
     pub(crate) fn path(&self, id: &[u8]) -> Path {
-        let tag = sip_hash_128(&self.key, &self.kept(id));
+        self.path_of(&self.kept(id))
+    }
+
+    fn path_of(&self, kept: &[u8]) -> Path {
+        let tag = sip_hash_128(&self.key, kept);
         let segments = self.segments();
         let segment = segment_of(&tag, segments);
         let (table_entry, block) = self.table_entry(segment);
@@ -115,10 +121,17 @@ impl<'a> Reader<'a> {
 
     /// 5.2; `now` in milliseconds since 1970.
     pub(crate) fn find(&self, id: &[u8], now: u64) -> Option<Session> {
-        let path = self.path(id);
-        let kept = self.kept(id);
-        let session = self.session(path.entry?, &|found| found == kept)?;
-        (session.deadline == 0 || session.deadline > now).then_some(session)
+        let mut kept = self.kept(id);
+        for _ in 0..=8 {
+            let session = self.session(self.path_of(&kept).entry?, &|found| found == kept)?;
+            match session.forward {
+                _ if session.deadline != 0 && session.deadline <= now => return None,
+                None => return Some(session),
+                Some((until, _)) if until <= now => return None,
+                Some((_, to)) => kept = to,
+            }
+        }
+        None
     }
 
     /// 5.5
@@ -141,6 +154,7 @@ impl<'a> Reader<'a> {
             }
         }
         sessions.retain(|session| session.deadline == 0 || session.deadline > now);
+        sessions.retain(|session| session.forward.is_none());
         sessions
     }
 
@@ -236,7 +250,7 @@ impl<'a> Reader<'a> {
             return None;
         }
         let value = match bytes[14] {
-            1 if rest.len() == value_len => rest.to_vec(),
+            1 | 4 if rest.len() == value_len => rest.to_vec(),
             3 if rest.len() == 8 * value_len.div_ceil(PIECE) => {
                 self.pieces(rest, value_len, &bytes[16..24])?
             }
@@ -244,7 +258,12 @@ impl<'a> Reader<'a> {
         };
         let timeouts = (head_len >= 48).then(|| (number(&bytes[32..40]), number(&bytes[40..48])));
         let (id, saved) = (id.to_vec(), number(&bytes[24..32]));
-        Some(Session { id, value, saved, timeouts, deadline: 0, created: 0 })
+        let forward = match bytes[14] {
+            4 if !(17..=271).contains(&value_len) => return None,
+            4 => Some((number(&value[..8]), value[16..].to_vec())),
+            _ => None,
+        };
+        Some(Session { id, value, saved, timeouts, forward, deadline: 0, created: 0 })
     }
 
     fn pieces(&self, list: &[u8], value_len: usize, nonce: &[u8]) -> Option<Vec<u8>> {

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use cloakroom::{ByteContainer, Change, Durability, IdForm, MapPolicy, Options, Outcome, Updated};
 
@@ -134,6 +135,13 @@ impl Actor {
             let deadline_ms = FAR_MS + u64::from(number);
             assert!(container.set_deadline(value::id(key), Some(deadline_ms)).unwrap());
         });
+    }
+
+    /// Its id leads to it for longer than the test takes.
+    pub(crate) fn rotate(&mut self, key: u16) {
+        let grace = Duration::from_secs(86_400);
+        let done = self.container.rotate(value::id(key), "goes on", grace);
+        assert!(matches!(done.unwrap(), Outcome::Saved(_)));
     }
 
     pub(crate) fn sync(&mut self) {
@@ -272,6 +280,9 @@ pub(crate) fn all(states: &States) -> Vec<Scene<'_>> {
     });
     add("touch", small, Known, never(), |a| a.set_deadline(13));
     add("durable touch", unsynced, Known, durable(), |a| a.set_deadline(13));
+    add("rotate", unsynced, Known, never(), |a| a.rotate(13));
+    add("durable rotation", unsynced, Known, durable(), |a| a.rotate(13));
+    add("rotate while filling", filling, Known, never(), |a| a.rotate(13));
     add("sync", unsynced, Known, never(), Actor::sync);
     add("sync after a dead syncer", doubtful, Known, never(), Actor::sync);
     add("begin a split", full, Known, never(), |a| a.save(a.next));

@@ -172,6 +172,24 @@ caught! {
         WalkShowsExpired by "expiry: walk does not show an expired session";
     one_whose_walk_misses_one_of_many:
         WalkMissesOne by "many: a walk shows each session once while others come and go";
+    one_whose_rotate_begins_a_new_life:
+        RotatesToANewLife by "rotation: all but the id stays";
+    one_whose_old_ids_lead_nowhere:
+        LeadsNowhere by "rotation: the old id leads to the session within the grace";
+    one_whose_old_ids_lead_for_ever:
+        LeadsForEver by "rotation: after the grace the old id has none and says why";
+    one_whose_rotate_removes_others:
+        RotatesOntoOthers by "rotation: an id that is taken or gone is a conflict";
+    one_whose_logout_is_of_the_old_id_only:
+        LogsOutTheOldIdOnly by "rotation: a logout by the old id is one";
+    one_whose_rotate_loses_updates:
+        RotatesInTwoSteps by "rotation: no update is lost at a login";
+    one_whose_flash_values_are_taken_twice:
+        TakesTwice by "flash: a member is taken once";
+    one_that_claims_no_rotation:
+        ClaimsNoGuards by "operations: a rotation is refused where there are none";
+    one_that_counts_no_misses:
+        CountsNoMisses by "operations: loads of nobody are counted";
     one_whose_versions_repeat:
         VersionsRepeat by "operations: versions never repeat";
     one_whose_versions_are_those_of_an_earlier_life:

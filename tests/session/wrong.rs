@@ -14,8 +14,8 @@ use cloakroom::session::{
     Capabilities, Capability, MemoryManager, SessionGuard, SessionManager, Walked,
 };
 use cloakroom::{
-    Awaited, Change, ErrorKind, IdForm, Outcome, Properties, Result, Session, SweepEnd, Swept,
-    Times, Updated, Version,
+    Awaited, Change, ErrorKind, IdForm, Outcome, Properties, Result, Rotated, Session, SweepEnd,
+    Swept, Times, Updated, Version,
 };
 use serde_json::{Value, json};
 
@@ -77,6 +77,14 @@ pub(crate) enum Mistake {
     SweepsCountWhatTheyShow,
     SyncFails,
     LoadKeptIsBlind,
+    RotatesToANewLife,
+    LeadsNowhere,
+    LeadsForEver,
+    RotatesOntoOthers,
+    LogsOutTheOldIdOnly,
+    RotatesInTwoSteps,
+    TakesTwice,
+    CountsNoMisses,
     // From here on with a container, whose capabilities they have.
     LockStays,
     GuardStays,
@@ -443,6 +451,9 @@ impl SessionManager for Wrong {
         ]) {
             self.seen.lock().unwrap().remove(id);
         }
+        if self.has(Mistake::LogsOutTheOldIdOnly) && self.right.rotated(id)?.is_some() {
+            return Ok(true);
+        }
         let lived = self.right.remove(id)?;
         Ok(lived || self.has(Mistake::RemoveIsTrue))
     }
@@ -484,6 +495,45 @@ impl SessionManager for Wrong {
             }
             _ => self.right.guard(id, patience),
         }
+    }
+
+    fn rotate(&self, old_id: &str, new_id: &str, grace: Duration) -> Result<Outcome> {
+        match self.mistake {
+            Mistake::RotatesToANewLife => {
+                let Some(session) = self.right.load(old_id)? else { return Ok(Outcome::Conflict) };
+                self.right.rotate(old_id, new_id, grace)?.saved();
+                self.right.remove(new_id)?;
+                self.right.save(new_id, &session.value, None).map(Outcome::Saved)
+            }
+            Mistake::LeadsNowhere => self.right.rotate(old_id, new_id, Duration::ZERO),
+            Mistake::LeadsForEver => self.right.rotate(old_id, new_id, Duration::from_secs(9999)),
+            Mistake::RotatesOntoOthers => {
+                self.right.remove(new_id)?;
+                self.right.rotate(old_id, new_id, grace)
+            }
+            Mistake::RotatesInTwoSteps => {
+                let Some(session) = self.right.load(old_id)? else { return Ok(Outcome::Conflict) };
+                pause();
+                let outcome = self.right.rotate(old_id, new_id, grace)?;
+                self.right.save(new_id, &session.value, None)?;
+                Ok(outcome)
+            }
+            _ => self.right.rotate(old_id, new_id, grace),
+        }
+    }
+
+    fn rotated(&self, id: &str) -> Result<Option<Rotated>> {
+        self.right.rotated(id)
+    }
+
+    fn take(&self, id: &str, member: &str) -> Result<Option<Value>> {
+        if self.has(Mistake::TakesTwice) {
+            let value = self.right.load(id)?.and_then(|session| session.value.get(member).cloned());
+            pause();
+            self.right.take(id, member)?;
+            return Ok(value);
+        }
+        self.right.take(id, member)
     }
 
     fn sweep(
@@ -584,6 +634,10 @@ impl SessionManager for Wrong {
     fn load_kept(&self, kept_id: &str) -> Result<Option<Session<Value>>> {
         let found = self.right.load_kept(kept_id)?;
         Ok(found.filter(|_| !self.has(Mistake::LoadKeptIsBlind)))
+    }
+
+    fn misses(&self) -> u64 {
+        if self.has(Mistake::CountsNoMisses) { 0 } else { self.right.misses() }
     }
 
     fn len(&self) -> Result<u64> {

@@ -13,7 +13,7 @@ use super::super::{Capabilities, Capability, SessionGuard, SessionManager, Setti
 use crate::json;
 use crate::{
     Change, Container, DamageKind, Durability, Error, ErrorKind, IdForm, NotAContainer, Options,
-    Outcome, Properties, Result, Session, SweepPolicy, Swept, Updated, Version,
+    Outcome, Properties, Result, Rotated, Session, SweepPolicy, Swept, Updated, Version,
 };
 
 /// Keeps sessions in a [`Container`].
@@ -193,6 +193,14 @@ impl SessionManager for ContainerManager {
         Ok(SessionGuard::new(Box::new(self.container.guard(id, patience)?)))
     }
 
+    fn rotate(&self, old_id: &str, new_id: &str, grace: Duration) -> Result<Outcome> {
+        self.container.rotate(old_id, new_id, grace)
+    }
+
+    fn rotated(&self, id: &str) -> Result<Option<Rotated>> {
+        self.container.rotated(id)
+    }
+
     fn sweep(
         &self,
         limit: u64,
@@ -245,6 +253,10 @@ impl SessionManager for ContainerManager {
         };
         let value = json::value_of(&session.value)?;
         Ok(Some(session.map(|_| value)))
+    }
+
+    fn misses(&self) -> u64 {
+        self.container.misses()
     }
 
     fn len(&self) -> Result<u64> {

@@ -14,9 +14,10 @@ use serde_json::Value;
 use super::super::life::{Customs, Life};
 use super::super::{Capabilities, Capability, SessionGuard, SessionManager, Settings, Walked};
 use crate::container::Told;
+use crate::format::TIME_MS_MAX;
 use crate::{
-    Awaited, Change, ErrorKind, IdForm, Outcome, Properties, Result, Session, SweepEnd, Swept,
-    Updated, Version,
+    Awaited, Change, ErrorKind, IdForm, Outcome, Properties, Result, Rotated, Session, SweepEnd,
+    Swept, Updated, Version,
 };
 
 /// Keeps sessions in memory.
@@ -44,8 +45,25 @@ pub struct MemoryManager {
 #[derive(Debug)]
 struct Sessions {
     by_kept_id: HashMap<String, Kept>,
+    /// Where sessions went that were here before.
+    forwards: HashMap<String, Forward>,
     told: Told,
 }
+
+/// What is kept of an id that a session was rotated from.
+#[derive(Clone, Debug)]
+struct Forward {
+    rotated: Rotated,
+    /// The same as what `rotated` says.
+    to_kept_id: String,
+    /// When it is forgotten.
+    end_ms: u64,
+}
+
+/// Forwards in a row that lead on, as in a container.
+const FORWARDS_MAX: usize = 8;
+/// How long the forward of a session without a deadline is kept after it leads nowhere.
+const FORWARD_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 
 #[derive(Clone, Debug)]
 struct Kept {
@@ -104,7 +122,8 @@ impl MemoryManager {
     fn with(customs: Customs) -> MemoryManager {
         // What the clock tells at first is what it is compared with.
         let told = Told { seen_ms: (customs.clock)(), doubt_ms: 0 };
-        let sessions = Mutex::new(Sessions { by_kept_id: HashMap::new(), told });
+        let sessions =
+            Mutex::new(Sessions { by_kept_id: HashMap::new(), forwards: HashMap::new(), told });
         MemoryManager { customs, sessions, guards: Arc::default() }
     }
 
@@ -120,6 +139,7 @@ impl MemoryManager {
         self.customs.text(value)?;
         let mut sessions = lock(&self.sessions);
         let now_ms = (self.customs.clock)();
+        let kept_id = sessions.led(kept_id, now_ms);
         if !condition(sessions.living(&kept_id, now_ms)) {
             return Ok(Outcome::Conflict);
         }
@@ -129,6 +149,30 @@ impl MemoryManager {
 }
 
 impl Sessions {
+    /// The id of the living session that forwards lead to from this one, or else itself.
+    fn led(&self, kept_id: String, now_ms: u64) -> String {
+        let mut at = &kept_id;
+        for _ in 0..FORWARDS_MAX {
+            match self.forward(at, now_ms) {
+                Some(forward) if now_ms < forward.rotated.until_ms => at = &forward.to_kept_id,
+                _ => break,
+            }
+            if self.living(at, now_ms).is_some() {
+                return at.clone();
+            }
+        }
+        kept_id
+    }
+
+    fn forward(&self, kept_id: &str, now_ms: u64) -> Option<&Forward> {
+        self.forwards.get(kept_id).filter(|forward| now_ms < forward.end_ms)
+    }
+
+    fn insert(&mut self, kept_id: String, kept: Kept) {
+        self.forwards.remove(&kept_id);
+        self.by_kept_id.insert(kept_id, kept);
+    }
+
     fn living(&self, kept_id: &str, now_ms: u64) -> Option<&Kept> {
         self.by_kept_id.get(kept_id).filter(|kept| !kept.life.is_over(now_ms))
     }
@@ -144,20 +188,22 @@ impl Sessions {
         let living = self.living(&kept_id, now_ms).map(|kept| &kept.life);
         let life = customs.saved(living, properties, now_ms)?;
         let version = life.version;
-        self.by_kept_id.insert(kept_id, Kept { value: value.clone(), life });
+        self.insert(kept_id, Kept { value: value.clone(), life });
         Ok(version)
     }
 }
 
 impl SessionManager for MemoryManager {
     fn capabilities(&self) -> Capabilities {
-        Capabilities::of(&[Capability::Guards])
+        Capabilities::of(&[Capability::Guards, Capability::Rotation])
     }
 
     fn load(&self, id: &str) -> Result<Option<Session<Value>>> {
         let kept_id = self.customs.kept(id)?;
         let sessions = lock(&self.sessions);
-        Ok(sessions.living(&kept_id, (self.customs.clock)()).map(Kept::session))
+        let now_ms = (self.customs.clock)();
+        let living = sessions.living(&sessions.led(kept_id, now_ms), now_ms);
+        Ok(self.customs.found(living.map(Kept::session)))
     }
 
     fn save(&self, id: &str, value: &Value, properties: Option<&Properties>) -> Result<Version> {
@@ -165,6 +211,7 @@ impl SessionManager for MemoryManager {
         self.customs.text(value)?;
         let mut sessions = lock(&self.sessions);
         let now_ms = (self.customs.clock)();
+        let kept_id = sessions.led(kept_id, now_ms);
         sessions.put(&self.customs, kept_id, value, properties, now_ms)
     }
 
@@ -189,6 +236,7 @@ impl SessionManager for MemoryManager {
         let kept_id = self.customs.kept(id)?;
         let mut sessions = lock(&self.sessions);
         let now_ms = (self.customs.clock)();
+        let kept_id = sessions.led(kept_id, now_ms);
         let living = sessions.living(&kept_id, now_ms).map(Kept::session);
         match change(living) {
             Change::Keep => Ok(Updated::Kept),
@@ -208,6 +256,8 @@ impl SessionManager for MemoryManager {
         let kept_id = self.customs.kept(id)?;
         let mut sessions = lock(&self.sessions);
         let now_ms = (self.customs.clock)();
+        let kept_id = sessions.led(kept_id, now_ms);
+        sessions.forwards.remove(&kept_id);
         let removed = sessions.by_kept_id.remove(&kept_id);
         Ok(removed.is_some_and(|kept| !kept.life.is_over(now_ms)))
     }
@@ -216,6 +266,7 @@ impl SessionManager for MemoryManager {
         let kept_id = self.customs.kept(id)?;
         let mut sessions = lock(&self.sessions);
         let now_ms = (self.customs.clock)();
+        let kept_id = sessions.led(kept_id, now_ms);
         let kept = sessions.by_kept_id.get_mut(&kept_id);
         let Some(kept) = kept.filter(|kept| !kept.life.is_over(now_ms)) else { return Ok(false) };
         if let Some(life) = self.customs.touched(&kept.life, now_ms) {
@@ -225,9 +276,11 @@ impl SessionManager for MemoryManager {
     }
 
     fn guard(&self, id: &str, patience: Duration) -> Result<SessionGuard> {
-        let kept_id = self.customs.kept(id)?;
+        let given = self.customs.kept(id)?;
+        let led = || lock(&self.sessions).led(given.clone(), (self.customs.clock)());
         let began = Instant::now();
         let mut held = lock(&self.guards.held);
+        let mut kept_id = led();
         while held.contains(&kept_id) {
             let waited = began.elapsed();
             let Some(rest) = patience.checked_sub(waited).filter(|rest| !rest.is_zero()) else {
@@ -237,9 +290,45 @@ impl SessionManager for MemoryManager {
             };
             let woken = self.guards.released.wait_timeout(held, rest);
             held = woken.unwrap_or_else(PoisonError::into_inner).0;
+            // Whoever was waited for may have rotated it.
+            kept_id = led();
         }
         held.insert(kept_id.clone());
         Ok(SessionGuard::new(Box::new(Held { guards: Arc::clone(&self.guards), kept_id })))
+    }
+
+    fn rotate(&self, old_id: &str, new_id: &str, grace: Duration) -> Result<Outcome> {
+        let (old_id, new_id) = (self.customs.kept(old_id)?, self.customs.kept(new_id)?);
+        let mut sessions = lock(&self.sessions);
+        let now_ms = (self.customs.clock)();
+        let old_id = sessions.led(old_id, now_ms);
+        let taken = sessions.living(&sessions.led(new_id.clone(), now_ms), now_ms).is_some();
+        let living = sessions.living(&old_id, now_ms).filter(|_| !taken).cloned();
+        let Some(Kept { value, life }) = living else { return Ok(Outcome::Conflict) };
+        let copy = Kept { value, life: life.moved()? };
+        let version = copy.life.version;
+        let until_ms = now_ms.saturating_add(grace.as_millis().try_into().unwrap_or(u64::MAX));
+        let end_ms = copy.life.times.deadline_ms;
+        let forward = Forward {
+            rotated: Rotated {
+                to_kept_id: new_id.clone().into_bytes(),
+                rotated_ms: now_ms,
+                until_ms: until_ms.min(TIME_MS_MAX),
+            },
+            to_kept_id: new_id.clone(),
+            end_ms: end_ms.unwrap_or(until_ms.saturating_add(FORWARD_KEPT_MS)),
+        };
+        sessions.forwards.retain(|_, forward| now_ms < forward.end_ms);
+        sessions.by_kept_id.remove(&old_id);
+        sessions.forwards.insert(old_id, forward);
+        sessions.insert(new_id, copy);
+        Ok(Outcome::Saved(version))
+    }
+
+    fn rotated(&self, id: &str) -> Result<Option<Rotated>> {
+        let kept_id = self.customs.kept(id)?;
+        let forward = lock(&self.sessions).forward(&kept_id, (self.customs.clock)()).cloned();
+        Ok(forward.map(|forward| forward.rotated))
     }
 
     fn sweep(
@@ -298,7 +387,7 @@ impl SessionManager for MemoryManager {
         let kept_id = self.customs.valid_kept(kept_id)?.to_owned();
         self.customs.text(&session.value)?;
         let kept = Kept { value: session.value.clone(), life: Life::restored(session)? };
-        lock(&self.sessions).by_kept_id.insert(kept_id, kept);
+        lock(&self.sessions).insert(kept_id, kept);
         Ok(())
     }
 
@@ -311,9 +400,15 @@ impl SessionManager for MemoryManager {
     }
 
     fn load_kept(&self, kept_id: &str) -> Result<Option<Session<Value>>> {
-        let kept_id = self.customs.valid_kept(kept_id)?;
+        let kept_id = self.customs.valid_kept(kept_id)?.to_owned();
         let sessions = lock(&self.sessions);
-        Ok(sessions.living(kept_id, (self.customs.clock)()).map(Kept::session))
+        let now_ms = (self.customs.clock)();
+        let living = sessions.living(&sessions.led(kept_id, now_ms), now_ms);
+        Ok(self.customs.found(living.map(Kept::session)))
+    }
+
+    fn misses(&self) -> u64 {
+        self.customs.misses()
     }
 
     fn len(&self) -> Result<u64> {

@@ -418,7 +418,12 @@ impl SessionManager for SqliteManager {
         let kept_id = self.gate.chosen.customs.valid_kept(kept_id)?;
         let found = self.gate.enter()?.find(&self.statements, kept_id)?;
         let now_ms = self.now_ms();
-        Ok(found.filter(|session| session.times.deadline_ms.is_none_or(|end_ms| end_ms > now_ms)))
+        let living = found.filter(|s| s.times.deadline_ms.is_none_or(|end_ms| end_ms > now_ms));
+        Ok(self.gate.chosen.customs.found(living))
+    }
+
+    fn misses(&self) -> u64 {
+        self.gate.chosen.customs.misses()
     }
 
     fn len(&self) -> Result<u64> {

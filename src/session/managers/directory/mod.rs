@@ -177,7 +177,8 @@ impl DirectoryManager {
     }
 
     fn load_from(&self, name: &str) -> Result<Option<Session<Value>>> {
-        self.session(name, self.living(self.read(name)?))
+        let session = self.session(name, self.living(self.read(name)?))?;
+        Ok(self.customs.found(session))
     }
 
     /// Does something with nobody else changing the session in the file of this name.
@@ -417,6 +418,10 @@ impl SessionManager for DirectoryManager {
 
     fn load_kept(&self, kept_id: &str) -> Result<Option<Session<Value>>> {
         self.load_from(&self.names.name_of(self.customs.valid_kept(kept_id)?)?)
+    }
+
+    fn misses(&self) -> u64 {
+        self.customs.misses()
     }
 
     fn len(&self) -> Result<u64> {

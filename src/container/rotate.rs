@@ -1,0 +1,408 @@
+//! Rotating: a session goes on under another id, and for a while the old one leads there.
+//!
+//! The copy under the new id is made, then synced, whatever the durability of the handle, and
+//! only then the old id's next version says where the session is (invariant 26). The
+//! two entries are never believed together: each is written by a change of its own, and
+//! before the second one nobody knows the new id. Kill or cut before the forward: the session
+//! is where it was, and a copy that nobody has been told of ends when it does. Cut after it: with
+//! the forward on the disk the copy is, too; without it the entry falls back to the version
+//! that was copied, with the deadline that it had, which the forward therefore keeps
+//! until it is durable.
+//!
+//! Nothing here may give the old id a version that a load takes for a session.
+
+use std::time::Duration;
+
+use super::handle::{ByteContainer, Name};
+use super::load::Found;
+use super::open_file::OpenFile;
+use super::records::Wanted;
+use super::rules::{Rule, holds};
+use super::save::{Draft, Key, Target};
+use super::session::{Outcome, Properties, Times, Version};
+use super::writer::{Attempt, Writer};
+#[cfg(doc)]
+use crate::error::ErrorKind;
+use crate::error::Result;
+use crate::format::TIME_MS_MAX;
+use crate::format::entry::Entry;
+use crate::format::forward::Forward;
+use crate::format::id::NO_DIGITS;
+use crate::format::record::Content;
+use crate::format::word::Word;
+
+/// Forwards in a row that lead on: more logins than one visitor has within any grace.
+const FORWARDS_MAX: u32 = 8;
+
+/// Times that a session may change between its copy and the forward.
+const ATTEMPTS: u32 = 64;
+
+/// How long the forward of a session without a deadline is kept after it leads nowhere.
+const KEPT_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// What an id that a session was rotated from says.
+///
+/// ```
+/// # use cloakroom::{ByteContainer, Options, storage::MemoryStorage};
+/// # use std::time::Duration;
+/// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), Options::new())?;
+/// container.save("before", b"a guest")?;
+/// container.rotate("before", "after", Duration::from_secs(30))?.saved().expect("it lives");
+/// let rotated = container.rotated("before")?.expect("it says so");
+/// assert_eq!(rotated.to_kept_id, container.kept_id("after")?);
+/// assert_eq!(rotated.until_ms, rotated.rotated_ms + 30_000);
+/// assert!(container.rotated("after")?.is_none());
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rotated {
+    /// What is kept of the id that the session went on under
+    /// ([`ByteContainer::kept_id`]).
+    pub to_kept_id: Vec<u8>,
+    /// When it was rotated, milliseconds since 1970.
+    pub rotated_ms: u64,
+    /// Until when the old id leads to the new one.
+    pub until_ms: u64,
+}
+
+/// A session that was copied to its new id.
+struct Copied {
+    /// Where it was found, which forwards may have led to, as it is kept.
+    from: Vec<u8>,
+    from_version: Version,
+    deadline_ms: u64,
+    to_version: Version,
+}
+
+/// What became of the second step.
+enum Second {
+    /// The old id has this forward.
+    Forwarded(Word),
+    /// The session is another by now.
+    Changed,
+    Gone,
+}
+
+/// Rotating.
+impl ByteContainer {
+    /// Lets a session go on under another id: at a login, so that nobody is logged in by an id
+    /// that somebody else knew before. It keeps its value, times and properties.
+    ///
+    /// For `grace` the old id leads to the session all the same, for loads and changes, so that
+    /// requests that are under way find it; after that there is no session of the old id,
+    /// and [`ByteContainer::rotated`] says why, as long as the session would have lasted, or a
+    /// day where it has no deadline. Ends the session within the grace, so does that.
+    ///
+    /// [`Outcome::Conflict`] if there is no session of the old id, one of the new id lives, or
+    /// the session was removed meanwhile. A crash leaves the session under one
+    /// of both ids, or, until it ends, a copy that nobody was told of. Until the handle's
+    /// durability says otherwise a power cut may bring the old id back, as it was, beside the new one.
+    ///
+    /// Costs three changes and a sync, or two syncs for a session without a deadline.
+    ///
+    /// # Errors
+    /// As [`ByteContainer::save`], [`ByteContainer::sync`], and
+    /// [`Damaged`](ErrorKind::Damaged) if the present value is. After an error the session
+    /// may have been rotated, or may be there under both ids.
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, Options, Outcome, storage::MemoryStorage};
+    /// # use std::time::Duration;
+    /// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), Options::new())?;
+    /// container.save("before", b"a cart")?;
+    /// let login = container.rotate("before", "after", Duration::ZERO)?;
+    /// assert!(matches!(login, Outcome::Saved(_)));
+    /// assert_eq!(container.load("after")?.expect("it goes on").value, b"a cart");
+    /// assert!(container.load("before")?.is_none());
+    /// assert_eq!(container.rotate("before", "another", Duration::ZERO)?, Outcome::Conflict);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub fn rotate(
+        &self,
+        old_id: impl AsRef<[u8]>,
+        new_id: impl AsRef<[u8]>,
+        grace: Duration,
+    ) -> Result<Outcome> {
+        let (old_id, new_id) = (old_id.as_ref(), new_id.as_ref());
+        let mut last = None;
+        let forward = self.try_rotate(old_id, new_id, grace, &mut last);
+        let Some(copied) = last else { return forward.map(|_| Outcome::Conflict) };
+        match forward {
+            Ok(Some(word)) => {
+                self.end_forward(&copied, word, grace)?;
+                Ok(Outcome::Saved(copied.to_version))
+            }
+            Ok(None) => self.take_back(&copied, new_id).map(|()| Outcome::Conflict),
+            Err(error) => {
+                // If this fails, too, nobody knows of the copy.
+                let _ = self.take_back(&copied, new_id);
+                Err(error)
+            }
+        }
+    }
+
+    /// Copies the session, and publishes the forward if it is still the same then. The copy that
+    /// there is at the end, and the forward's word.
+    fn try_rotate(
+        &self,
+        old_id: &[u8],
+        new_id: &[u8],
+        grace: Duration,
+        last: &mut Option<Copied>,
+    ) -> Result<Option<Word>> {
+        for _ in 0..ATTEMPTS {
+            let Some(copied) = self.copy(old_id, new_id, last.as_ref())? else { return Ok(None) };
+            let copied = last.insert(copied);
+            if holds(Rule::CopyDurableFirst) {
+                self.sync()?;
+            }
+            match self.put_forward(copied, new_id, grace)? {
+                Second::Forwarded(word) => return Ok(Some(word)),
+                Second::Changed => {}
+                Second::Gone => return Ok(None),
+            }
+        }
+        Err(self.timed_out("rotate a session that changes all the time"))
+    }
+
+    /// What an id says that a session was rotated from: for who finds no session of it,
+    /// and wants to know whether an id is used that was given up. `None` where it was
+    /// not, or nothing is known of it any more. Costs a load.
+    ///
+    /// # Errors
+    /// As [`ByteContainer::load`].
+    ///
+    /// ```
+    /// # use cloakroom::{ByteContainer, Options, storage::MemoryStorage};
+    /// # use std::time::Duration;
+    /// # let container = ByteContainer::create_on(Box::new(MemoryStorage::new()), Options::new())?;
+    /// container.save("before", b"a guest")?;
+    /// container.rotate("before", "after", Duration::ZERO)?.saved().expect("it lives");
+    /// if container.load("before")?.is_none() && container.rotated("before")?.is_some() {
+    ///     container.remove("after")?; // two browsers have one visitor's id
+    /// }
+    /// assert!(container.is_empty()?);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub fn rotated(&self, id: impl AsRef<[u8]>) -> Result<Option<Rotated>> {
+        let file = self.file.current();
+        let mut space = NO_DIGITS;
+        let rotated = file.named(Name::Id(id.as_ref()), &mut space).and_then(|kept_id| {
+            let mut value = Vec::new();
+            let found = file.find(kept_id, &mut value)?.filter(Found::is_forward);
+            Ok(found.and_then(|_| Forward::decode(&value)).map(|forward| Rotated {
+                to_kept_id: forward.kept_id.to_vec(),
+                rotated_ms: forward.rotated_ms,
+                until_ms: forward.until_ms,
+            }))
+        });
+        rotated.map_err(|error| error.at(file.path.as_deref()))
+    }
+
+    /// Saves the session under its new id, over the last copy if there is one. `None` if it
+    /// is not there, or something else is.
+    fn copy(&self, old_id: &[u8], new_id: &[u8], last: Option<&Copied>) -> Result<Option<Copied>> {
+        self.change_exactly(Name::Id(new_id), |writer, key, target| {
+            let ours = match last {
+                Some(last) => writer.is_still(key, target, last.to_version)?,
+                None => target.living.is_none() && !writer.leads(key, target)?,
+            };
+            let file = writer.file;
+            let mut space = NO_DIGITS;
+            let old = file.key(file.named(Name::Id(old_id), &mut space)?);
+            let from = writer.target(old)?;
+            let led = writer.follow(old, from)?;
+            let (old, from) = led.as_ref().map_or((old, from), |(id, led)| (file.key(id), *led));
+            let mut value = Vec::new();
+            let Some(found) = writer.read(old, &from, &mut value)?.filter(|_| ours) else {
+                return Ok(Attempt::Done(None));
+            };
+            let session = found.session(value.as_slice());
+            let draft = Draft {
+                times: Some(session.times),
+                properties: Some(&session.properties),
+                ..Draft::of(session.value)
+            };
+            Ok(match writer.save(key, target, draft)? {
+                Attempt::Done(to_version) => Attempt::Done(Some(Copied {
+                    from: old.id.to_vec(),
+                    from_version: session.version,
+                    deadline_ms: found.entry.deadline_ms,
+                    to_version,
+                })),
+                Attempt::Sync => Attempt::Sync,
+            })
+        })
+    }
+
+    /// Publishes the forward, if both sessions are as they were.
+    fn put_forward(&self, copied: &Copied, new_id: &[u8], grace: Duration) -> Result<Second> {
+        self.change_exactly(Name::Kept(&copied.from), |writer, key, target| {
+            let file = writer.file;
+            let mut space = NO_DIGITS;
+            let new = file.key(file.named(Name::Id(new_id), &mut space)?);
+            let copy = writer.target(new)?;
+            if !writer.is_still(new, &copy, copied.to_version)? {
+                return Ok(Attempt::Done(Second::Gone));
+            }
+            let Some(living) = target.living else {
+                // Another login may have come first, and then it is where that leads.
+                let rotated = target.forward.is_some();
+                return Ok(Attempt::Done(if rotated { Second::Changed } else { Second::Gone }));
+            };
+            let same = living.deadline_ms == copied.deadline_ms
+                && writer.is_still(key, target, copied.from_version)?;
+            if !same && holds(Rule::ForwardOnlyOfTheCopied) {
+                return Ok(Attempt::Done(Second::Changed));
+            }
+            let now_ms = file.storage().now_ms().min(TIME_MS_MAX);
+            let until_ms = end_of(now_ms, grace);
+            let forward = Forward { until_ms, rotated_ms: now_ms, kept_id: new.id };
+            let keeps = holds(Rule::ForwardKeepsTheDeadline);
+            let deadline_ms = if keeps { living.deadline_ms } else { until_ms + KEPT_MS };
+            let times = Times {
+                created_ms: living.created_ms,
+                saved_ms: now_ms,
+                deadline_ms: (deadline_ms != 0).then_some(deadline_ms),
+            };
+            let draft = Draft {
+                value: &forward.encode(),
+                times: Some(times),
+                properties: Some(&Properties::new()),
+                content: Content::Forward,
+            };
+            Ok(match writer.save(key, target, draft)? {
+                Attempt::Done(version) => Attempt::Done(Second::Forwarded(version.word)),
+                Attempt::Sync => Attempt::Sync,
+            })
+        })
+    }
+
+    /// Lets the forward of a session without a deadline end one day: when it is durable, and
+    /// nothing can fall back from it.
+    fn end_forward(&self, copied: &Copied, word: Word, grace: Duration) -> Result<()> {
+        if copied.deadline_ms != 0 {
+            return Ok(());
+        }
+        self.sync()?;
+        self.change_exactly(Name::Kept(&copied.from), |writer, _, target| {
+            let Some(forward) = target.forward.filter(|entry| entry.cur == word) else {
+                return Ok(Attempt::Done(()));
+            };
+            let now_ms = writer.file.storage().now_ms();
+            writer.end_forward(target, forward, end_of(now_ms, grace).saturating_add(KEPT_MS))
+        })
+    }
+
+    /// Removes the copy, if nobody has changed it.
+    fn take_back(&self, copied: &Copied, new_id: &[u8]) -> Result<()> {
+        self.change_exactly(Name::Id(new_id), |writer, key, target| {
+            if writer.is_still(key, target, copied.to_version)? {
+                writer.remove(target)
+            } else {
+                Ok(Attempt::Done(()))
+            }
+        })
+    }
+}
+
+impl OpenFile {
+    /// The session of an id as it is kept, or a forward.
+    pub(super) fn find(&self, kept_id: &[u8], value: &mut Vec<u8>) -> Result<Option<Found>> {
+        let key = self.key(kept_id);
+        self.find_session(key.tag, Wanted::Id(key.id), value)
+    }
+
+    /// The session that the forward in `value` leads to, with what is kept of its id.
+    pub(super) fn find_forwarded(&self, value: &mut Vec<u8>) -> Result<Option<(Vec<u8>, Found)>> {
+        let now_ms = self.storage().now_ms();
+        for _ in 0..FORWARDS_MAX {
+            let forward = Forward::decode(value).filter(|forward| forward.leads(now_ms));
+            let Some(next) = forward.map(|forward| forward.kept_id.to_vec()) else {
+                return Ok(None);
+            };
+            match self.find(&next, value)? {
+                Some(found) if found.is_forward() => {}
+                found => return Ok(found.map(|found| (next, found))),
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl OpenFile {
+    /// What is kept of the id under which a session is, if forwards lead to it.
+    pub(super) fn led(&self, kept_id: &[u8]) -> Result<Option<Vec<u8>>> {
+        let mut value = Vec::new();
+        match self.find(kept_id, &mut value) {
+            Ok(Some(found)) if found.is_forward() => {
+                Ok(self.find_forwarded(&mut value)?.map(|(id, _)| id))
+            }
+            Err(error) if !error.is_damage() => Err(error),
+            _ => Ok(None),
+        }
+    }
+}
+
+impl Writer<'_> {
+    /// The living session that the forward `target` leads to, with what is kept of its id.
+    pub(super) fn follow(
+        &mut self,
+        key: Key<'_>,
+        target: Target,
+    ) -> Result<Option<(Vec<u8>, Target)>> {
+        let now_ms = self.file.storage().now_ms();
+        let mut at = (key.id.to_vec(), target);
+        for _ in 0..FORWARDS_MAX {
+            let (id, target) = &at;
+            let mut value = Vec::new();
+            let Some(entry) = target.forward else { break };
+            let found = self.file.records.load(entry.cur, None, Wanted::Id(id), &mut value)?;
+            let forward = found.and_then(|_| Forward::decode(&value));
+            let Some(forward) = forward.filter(|forward| forward.leads(now_ms)) else { break };
+            let next = self.target(self.file.key(forward.kept_id))?;
+            at = (forward.kept_id.to_vec(), next);
+            if next.living.is_some() {
+                return Ok(Some(at));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the target is a forward that leads to a living session.
+    fn leads(&mut self, key: Key<'_>, target: &Target) -> Result<bool> {
+        Ok(self.follow(key, *target)?.is_some())
+    }
+
+    /// Whether a session lives and is of this version.
+    fn is_still(&self, key: Key<'_>, target: &Target, version: Version) -> Result<bool> {
+        let found = self.read(key, target, &mut Vec::new())?;
+        Ok(found.is_some_and(|found| found.version() == version))
+    }
+
+    fn end_forward(
+        &mut self,
+        target: &Target,
+        forward: Entry,
+        deadline_ms: u64,
+    ) -> Result<Attempt<()>> {
+        if !self.control.is_durable(forward.epoch) || self.control.suspect {
+            // Another sync failed: it has the time of the session that it was.
+            return Ok(Attempt::Done(()));
+        }
+        let Some(lines) = target.spots.lines() else {
+            self.want_room(target)?;
+            return Ok(Attempt::Sync);
+        };
+        let deadline_ms = deadline_ms.min(TIME_MS_MAX);
+        let entry = Entry { deadline_ms, ..self.owned(&forward)?.trimmed() };
+        self.publish(target, &lines, target.raw, entry)?;
+        Ok(Attempt::Done(()))
+    }
+}
+
+/// The end of a time that begins now.
+fn end_of(now_ms: u64, time: Duration) -> u64 {
+    let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    now_ms.saturating_add(ms).min(TIME_MS_MAX)
+}
