@@ -8,6 +8,7 @@
 //! what logs should not.
 
 mod discreet;
+mod life;
 mod sessions;
 mod text;
 

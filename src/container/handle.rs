@@ -1,31 +1,27 @@
-//! The handle that applications hold: [`ByteContainer`], how it does one
-//! operation, and what it tells of the container as a whole.
+//! The handle that applications hold: [`ByteContainer`], what it tells of the container
+//! as a whole, and how it ends.
 //!
-//! An operation takes the lock, finds the session, decides (that is in
-//! `operations`), changes it, and afterwards syncs as the handle's durability
-//! asks. What each step does to the file is in the modules below.
+//! What is done with sessions is in `operations`, and how one change is done in `operate`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::background::Background;
-use super::current::{Current, CurrentFile};
+use super::current::CurrentFile;
 use super::index::reading;
 use super::info::Info;
 use super::iter::Sessions;
 use super::open_file::OpenFile;
 use super::options::Durability;
 use super::report::Report;
-use super::rules::{Rule, holds};
-use super::save::{Key, Target};
-use super::writer::{Attempt, Locked, Writer};
+use super::writer::Locked;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::ID_LEN_MAX;
 use crate::format::id::{Digits, IdForm, NO_DIGITS};
 
 /// Times that an operation is begun again because it had to wait for a sync.
-const ATTEMPTS: u32 = 16;
+pub(super) const ATTEMPTS: u32 = 16;
 
 /// How an operation is told which session is meant.
 #[derive(Clone, Copy)]
@@ -34,14 +30,6 @@ pub(super) enum Name<'a> {
     Id(&'a [u8]),
     /// By what the container keeps of the id.
     Kept(&'a [u8]),
-}
-
-/// What forwards do to an operation that comes to one.
-#[derive(Clone, Copy)]
-enum Forwards {
-    /// It is done to the session that they lead to, if that lives.
-    Lead,
-    LeadNowhere,
 }
 
 impl OpenFile {
@@ -298,51 +286,6 @@ impl ByteContainer {
         read(&file).map_err(|error| error.at(file.path.as_deref()))
     }
 
-    /// Finds a session under the lock, where forwards lead to, and changes it; syncs as the
-    /// handle's durability asks.
-    pub(super) fn change<T>(
-        &self,
-        id: &[u8],
-        operation: impl FnMut(&mut Writer<'_>, Key<'_>, &Target) -> Result<Attempt<T>>,
-    ) -> Result<T> {
-        self.change_found(Name::Id(id), Forwards::Lead, operation)
-    }
-
-    /// The same with what is kept under this very id, by either form of it.
-    pub(super) fn change_exactly<T>(
-        &self,
-        name: Name<'_>,
-        operation: impl FnMut(&mut Writer<'_>, Key<'_>, &Target) -> Result<Attempt<T>>,
-    ) -> Result<T> {
-        self.change_found(name, Forwards::LeadNowhere, operation)
-    }
-
-    fn change_found<T>(
-        &self,
-        name: Name<'_>,
-        forwards: Forwards,
-        mut operation: impl FnMut(&mut Writer<'_>, Key<'_>, &Target) -> Result<Attempt<T>>,
-    ) -> Result<T> {
-        for attempt in 0..ATTEMPTS {
-            let file = self.file.file()?;
-            let mut space = NO_DIGITS;
-            let kept = file.named(name, &mut space);
-            let done =
-                kept.and_then(|id| try_change(&file, (id, forwards), attempt, &mut operation));
-            match done.map_err(|error| error.at(file.path.as_deref()))? {
-                Tried::Done(value) => return Ok(value),
-                Tried::Again => {}
-                Tried::Replaced => self.follow_name(&file)?,
-            }
-        }
-        Err(self.timed_out("make room"))
-    }
-
-    /// The file was replaced under its name: opens the one that took its place.
-    pub(super) fn follow_name(&self, replaced: &Current) -> Result<()> {
-        self.file.reopen(replaced).map_err(|error| error.at(replaced.path.as_deref()))
-    }
-
     /// What is refused before the file is looked at.
     pub(crate) fn refused(&self, kind: ErrorKind) -> Error {
         Error::from(kind).at(self.file.current().path.as_deref())
@@ -361,67 +304,6 @@ fn sync(file: &OpenFile) -> Result<bool> {
     }
     file.sync_until(file.control_line()?.write_epoch)?;
     Ok(file.storage().status().map_err(reading)?.links > 0)
-}
-
-enum Tried<T> {
-    Done(T),
-    Again,
-    Replaced,
-}
-
-fn try_change<T>(
-    file: &OpenFile,
-    (id, forwards): (&[u8], Forwards),
-    attempt: u32,
-    operation: &mut impl FnMut(&mut Writer<'_>, Key<'_>, &Target) -> Result<Attempt<T>>,
-) -> Result<Tried<T>> {
-    let Locked::Here(mut writer) = file.lock(attempt)? else {
-        return Ok(Tried::Replaced);
-    };
-    writer.step_pass()?;
-    writer.step_sweep()?;
-    let key = file.key(id);
-    let target = writer.target(key)?;
-    let led = match forwards {
-        Forwards::Lead if target.forward.is_some() => writer.follow(key, target)?,
-        Forwards::Lead | Forwards::LeadNowhere => None,
-    };
-    let result = match &led {
-        Some((id, target)) => operation(&mut writer, file.key(id), target),
-        None => operation(&mut writer, key, &target),
-    }?;
-    let control = writer.control;
-    let answer_epoch = writer.answer_epoch;
-    let sync_wanted = writer.sync_wanted;
-    let value = match result {
-        Attempt::Sync => {
-            drop(writer);
-            return match file.sync_until(control.write_epoch) {
-                Err(error) if attempt > 0 => Err(error),
-                // The first time it may have been to save space only.
-                _ => Ok(Tried::Again),
-            };
-        }
-        Attempt::Done(value) => value,
-    };
-    match file.options.durability {
-        Durability::Durable
-            if !control.is_durable(answer_epoch) && holds(Rule::DurableSavesWait) =>
-        {
-            file.sync_after(writer)?;
-        }
-        // To save space: if it fails, the index grows.
-        _ if sync_wanted => {
-            drop(writer);
-            file.sync_now();
-        }
-        Durability::Interval(_) if answer_epoch != 0 => {
-            drop(writer);
-            file.sync_if_due(&control);
-        }
-        _ => drop(writer),
-    }
-    Ok(Tried::Done(value))
 }
 
 impl Drop for ByteContainer {

@@ -16,8 +16,11 @@ use super::index::{Hit, READINGS};
 use super::open_file::OpenFile;
 use super::records::{Loaded, Wanted};
 use super::rules::{Rule, holds};
+use super::session::{Properties, Session, Times, Version};
+use super::timeouts::Timeouts;
 use crate::error::{DamageKind, Error, Result};
 use crate::format::entry::{Entry, Slot};
+use crate::format::record::Content;
 use crate::format::segment::segment_of;
 use crate::format::tag::Tag;
 use crate::format::word::{Named, Word};
@@ -36,6 +39,35 @@ pub(crate) struct Found {
     /// The word of the version that was read; not always the entry's newest.
     pub(crate) word: Word,
     pub(crate) loaded: Loaded,
+}
+
+impl Found {
+    /// The session, with a value that was read.
+    pub(crate) fn session<T>(&self, value: T) -> Session<T> {
+        let properties = Properties { timeouts: self.own_timeouts() };
+        Session { value, version: self.version(), times: self.times(), properties }
+    }
+
+    /// Whether it says where the session goes on, and is none.
+    pub(crate) fn is_forward(&self) -> bool {
+        self.loaded.head.content == Content::Forward
+    }
+
+    pub(crate) fn own_timeouts(&self) -> Option<Timeouts> {
+        self.loaded.head.timeouts.map(Timeouts::from_record)
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        Version { word: self.word, nonce: self.loaded.head.times.nonce }
+    }
+
+    pub(crate) fn times(&self) -> Times {
+        Times {
+            created_ms: self.entry.created_ms,
+            saved_ms: self.loaded.head.times.saved_ms,
+            deadline_ms: (self.entry.deadline_ms != 0).then_some(self.entry.deadline_ms),
+        }
+    }
 }
 
 /// What one look at an entry came to.

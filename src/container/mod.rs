@@ -73,6 +73,7 @@ mod load;
 mod nonce;
 mod open;
 mod open_file;
+mod operate;
 mod operations;
 mod options;
 mod pass;

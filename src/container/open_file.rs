@@ -6,7 +6,7 @@
 //! crash.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 
 use super::allocate::Spares;
@@ -42,6 +42,8 @@ pub(crate) struct OpenFile {
     pub(crate) nonces: Nonces,
     /// When this handle last compared `synced_at` with the clock.
     pub(crate) compared_ms: AtomicU64,
+    /// A change would have a sync soon, and leaves it to the handle's thread.
+    pub(crate) sync_asked: AtomicBool,
 }
 
 /// What a handle remembers from one lock acquisition to the next.
@@ -111,6 +113,7 @@ impl OpenFile {
             owner: AtomicU64::new(0),
             nonces: Nonces::default(),
             compared_ms: AtomicU64::new(0),
+            sync_asked: AtomicBool::new(false),
         }))
     }
 

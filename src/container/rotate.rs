@@ -95,8 +95,8 @@ impl ByteContainer {
     ///
     /// [`Outcome::Conflict`] if there is no session of the old id, one of the new id lives, or
     /// the session was removed meanwhile. A crash leaves the session under one
-    /// of both ids, or, until it ends, a copy that nobody was told of. Until the handle's
-    /// durability says otherwise a power cut may bring the old id back, as it was, beside the new one.
+    /// of both ids, or, until it ends, a copy that nobody was told of. Until it is durable a
+    /// power cut may bring the old id back, with the session as it was, beside the new one.
     ///
     /// Costs three changes and a sync, or two syncs for a session without a deadline.
     ///

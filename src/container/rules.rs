@@ -132,7 +132,7 @@ rules! {
     TimeoutsStayNoted, 25, "An entry says so while any of its versions may have some.";
     CopyDurableFirst, 26, "A forward is published when the copy that it leads to is durable.";
     ForwardOnlyOfTheCopied, 26, "A forward is published only for the version that was copied.";
-    ForwardKeepsTheDeadline, 14, "A forward has the deadline of the version that it may fall back to.";
+    ForwardKeepsTheDeadline, 14, "A forward keeps the deadline of what it may fall back to.";
     HeaderLast, 20, "A container has its header when all else is durable.";
     LockForEachChange, 7, "Nothing is changed without the writer lock.";
     ReplacedFileLeft, 11, "Nothing is saved into a file that has no name any more.";

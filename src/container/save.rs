@@ -13,7 +13,7 @@ use super::load::Found;
 use super::open_file::OpenFile;
 use super::records::{Wanted, mask_piece};
 use super::rules::{Rule, holds};
-use super::session::{Properties, Session, Times, Version};
+use super::session::{Properties, Times, Version};
 use super::timeouts::Timeouts;
 use super::unreadable::Unreadable;
 use super::versions::Newest;
@@ -424,34 +424,5 @@ impl Writer<'_> {
 impl OpenFile {
     pub(crate) fn key<'a>(&self, id: &'a [u8]) -> Key<'a> {
         Key { id, tag: self.records.tagger.tag(id) }
-    }
-}
-
-impl Found {
-    /// The session, with a value that was read.
-    pub(crate) fn session<T>(&self, value: T) -> Session<T> {
-        let properties = Properties { timeouts: self.own_timeouts() };
-        Session { value, version: self.version(), times: self.times(), properties }
-    }
-
-    /// Whether it says where the session goes on, and is none.
-    pub(crate) fn is_forward(&self) -> bool {
-        self.loaded.head.content == Content::Forward
-    }
-
-    pub(crate) fn own_timeouts(&self) -> Option<Timeouts> {
-        self.loaded.head.timeouts.map(Timeouts::from_record)
-    }
-
-    pub(crate) fn version(&self) -> Version {
-        Version { word: self.word, nonce: self.loaded.head.times.nonce }
-    }
-
-    pub(crate) fn times(&self) -> Times {
-        Times {
-            created_ms: self.entry.created_ms,
-            saved_ms: self.loaded.head.times.saved_ms,
-            deadline_ms: (self.entry.deadline_ms != 0).then_some(self.entry.deadline_ms),
-        }
     }
 }
