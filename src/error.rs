@@ -130,6 +130,9 @@ pub enum ErrorKind {
     /// read here (a network file system, a feature that this program can read
     /// but not write).
     ReadOnly(ReadOnly),
+    /// The session of this id goes on under another one
+    /// ([`ByteContainer::rotate`](crate::ByteContainer::rotate)), and none can be made under it.
+    Rotated,
     /// A configuration of session managers says something that is not understood. The message
     /// names the option, and no value.
     Configuration(String),
@@ -334,6 +337,7 @@ impl fmt::Display for ErrorKind {
             }
             ErrorKind::NotJson(source) => write!(f, "not the JSON expected: {source}"),
             ErrorKind::ReadOnly(why) => write!(f, "cannot write: {why}"),
+            ErrorKind::Rotated => write!(f, "the session of this id goes on under another one"),
             ErrorKind::Configuration(message) => write!(f, "configuration: {message}"),
             ErrorKind::Unsupported { what } => write!(f, "this manager has no {what}"),
             ErrorKind::Reentered => {

@@ -45,7 +45,7 @@ enum Operation {
     Swap,
     Fill,
     Free,
-    /// Without a grace.
+    /// Without a grace, and the old id is free again afterwards.
     Rotate(u8, u8),
 }
 
@@ -240,6 +240,7 @@ impl Run {
             }
         };
         if let Some(version) = version {
+            assert!(!self.handles[0].remove(key(old)).unwrap());
             let (saved, stale) = self.model.remove(&old).unwrap();
             self.stale = Some(stale);
             self.model.insert(new, (saved, version));

@@ -46,7 +46,7 @@ const SYNCS_FOR_ROOM: u32 = 2;
 /// A batch begins with this part of the segments, and no more than the next: each
 /// batch costs two syncs, and each segment a pause of some 50 us.
 const BATCH_PART: u32 = 2;
-const BATCH_BEGIN_MAX: u32 = 64;
+const BATCH_BEGIN_MAX: u32 = 16;
 /// Segments that a session beyond the goal adds to a batch.
 const BATCH_STEP: u32 = 4;
 

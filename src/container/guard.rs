@@ -5,7 +5,8 @@
 //! sessions go on. Each guard has an open file description of its own, since such locks
 //! belong to descriptions; it vanishes with it, also when the process is killed. Nothing
 //! in the file says who guards what, so there is nothing to repair. Where the id's session was
-//! rotated, whoever comes by the old id guards it by the new one.
+//! rotated, whoever comes by the old id guards both: the one who rotated it may still hold
+//! the first, and others come by the second.
 
 use std::time::Duration;
 
@@ -36,6 +37,11 @@ const ATTEMPTS: u32 = 16;
 /// ```
 #[must_use = "the session is guarded as long as this lives"]
 pub struct Guard {
+    _held: Vec<Held>,
+}
+
+/// One lock of a guard.
+struct Held {
     storage: Box<dyn Storage>,
     lock: LockName,
     /// Whose it is: a forked child may have the parent's description, and must not unlock it.
@@ -49,7 +55,7 @@ impl std::fmt::Debug for Guard {
     }
 }
 
-impl Drop for Guard {
+impl Drop for Held {
     fn drop(&mut self) {
         if self.storage.process_id() == self.process_id {
             // If this fails, closing the description releases the lock.
@@ -119,40 +125,42 @@ impl OpenFile {
         }
         let mut space = NO_DIGITS;
         let kept_id = self.kept(id, &mut space)?;
-        let mut led = self.led(kept_id)?;
-        for _ in 0..ATTEMPTS {
-            let guard = self.lock_guard(led.as_deref().unwrap_or(kept_id), waiting)?;
+        let mut ids = vec![kept_id.to_vec()];
+        let mut held = Vec::new();
+        while let Some(id) = ids.get(held.len()) {
+            let Some(lock) = self.lock_guard(id, waiting)? else { return Ok(None) };
+            held.push(lock);
             // Whoever was waited for may have rotated it.
-            let now = self.led(kept_id)?;
-            if now == led {
-                return Ok(guard);
+            ids.extend(self.led(kept_id)?.filter(|led| !ids.contains(led)));
+            if held.len() > ATTEMPTS as usize {
+                return Err(Error::io("guard a session", std::io::ErrorKind::TimedOut.into()));
             }
-            led = now;
         }
-        Err(Error::io("guard a session", std::io::ErrorKind::TimedOut.into()))
+        Ok(Some(Guard { _held: held }))
     }
 
-    fn lock_guard(&self, kept_id: &[u8], waiting: &mut Patience) -> Result<Option<Guard>> {
+    /// `None` if the file was replaced under its name.
+    fn lock_guard(&self, kept_id: &[u8], waiting: &mut Patience) -> Result<Option<Held>> {
         let lock = LockName::Guard(self.key(kept_id).tag.line_half());
         let opened = self.storage().reopen().map_err(|source| Error::io("open anew", source))?;
         let Some(storage) = opened else {
             return Err(Error::io("open anew", std::io::ErrorKind::NotFound.into()));
         };
         let process_id = storage.process_id();
-        let guard = Guard { storage, lock, process_id };
-        while !guard.storage.try_lock(lock).map_err(|source| Error::io("lock", source))? {
+        let held = Held { storage, lock, process_id };
+        while !held.storage.try_lock(lock).map_err(|source| Error::io("lock", source))? {
             waiting.pause(self.storage()).map_err(|waited_ms| {
                 Error::from(ErrorKind::Busy { awaited: Awaited::Guard, holder: None, waited_ms })
             })?;
         }
         // Those who come from now on guard what has the name, and use that.
-        let theirs = guard.storage.as_ref();
+        let theirs = held.storage.as_ref();
         let gone = theirs.status().map_err(reading)?.links == 0;
         let inode = |storage: &dyn Storage| {
             let view = storage.view().map_err(|source| Error::io("tell files apart", source))?;
             Ok::<_, Error>(view.map(|view| (view.device, view.inode)))
         };
         let replaced = gone || inode(self.storage())? != inode(theirs)?;
-        Ok((!replaced).then_some(guard))
+        Ok((!replaced).then_some(held))
     }
 }

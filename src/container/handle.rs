@@ -186,7 +186,8 @@ impl ByteContainer {
 
     /// All sessions with their ids as they are kept
     /// ([`ByteContainer::kept_id`]), in no order that means anything. Those that
-    /// live throughout come exactly once, others at most once. Takes no lock;
+    /// live throughout come exactly once, others at most once; one that is rotated meanwhile may
+    /// come under both of its ids. Takes no lock;
     /// reads the index, 64 KiB at a time, and loads each session when its turn
     /// comes.
     ///

@@ -4,17 +4,20 @@
 //! goes by the segments that there were at its beginning: each stands for all
 //! the segments split off from it since, which are read together and again if
 //! the index grew meanwhile, so that an entry that moves is neither missed nor
-//! given twice.
+//! given twice. A session that is rotated meanwhile may go where the walk has been already: so a
+//! forward that is younger than the walk stands for what it leads to.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
+use super::load::Found;
 use super::open_file::OpenFile;
 use super::records::Wanted;
 use super::session::Session;
 use crate::error::{DamageKind, Error, Result};
 use crate::format::control::Root;
 use crate::format::entry::Slot;
+use crate::format::forward::Forward;
 use crate::format::segment::{ENTRIES, entry_offset, parent_of, segment_of};
 use crate::format::tag::Tag;
 use crate::format::{BLOCK_SIZE, LINE_SIZE};
@@ -45,6 +48,8 @@ const ATTEMPTS: u32 = 100;
 #[derive(Debug)]
 pub struct Sessions<'a> {
     file: Arc<OpenFile>,
+    /// When the walk began.
+    began_ms: u64,
     /// Segments when the walk began; `None` before it has.
     groups: Option<u32>,
     next_group: u32,
@@ -58,6 +63,7 @@ pub struct Sessions<'a> {
 impl Sessions<'_> {
     pub(super) fn new(file: Arc<OpenFile>) -> Self {
         Sessions {
+            began_ms: file.storage().now_ms(),
             file,
             groups: None,
             next_group: 0,
@@ -76,7 +82,11 @@ impl Sessions<'_> {
             if let Some(tag) = self.tags.pop() {
                 let mut value = Vec::new();
                 let found = self.file.find_session(tag, Wanted::Tag(tag), &mut value)?;
-                if let Some(found) = found.filter(|found| !found.is_forward()) {
+                let found = match found {
+                    Some(found) if found.is_forward() => self.moved(&mut value)?,
+                    found => found,
+                };
+                if let Some(found) = found {
                     let session = found.session(value);
                     return Ok(Some((found.loaded.id, session)));
                 }
@@ -98,6 +108,16 @@ impl Sessions<'_> {
             self.next_group += 1;
             self.tags = self.read_group(group, groups)?;
         }
+    }
+
+    /// The session that a forward leads to, if it went there since the walk began.
+    fn moved(&self, value: &mut Vec<u8>) -> Result<Option<Found>> {
+        let forward = Forward::decode(value).filter(|read| read.rotated_ms > self.began_ms);
+        let Some(tag) = forward.map(|forward| self.file.key(forward.kept_id).tag) else {
+            return Ok(None);
+        };
+        let found = self.file.find_session(tag, Wanted::Tag(tag), value)?;
+        Ok(found.filter(|found| !found.is_forward()))
     }
 
     /// The tags of all entries that `group` held when there were `groups`

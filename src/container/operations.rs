@@ -231,7 +231,7 @@ impl ByteContainer {
     /// ```
     pub fn create_session(&self, id: impl AsRef<[u8]>, value: &[u8]) -> Result<Outcome> {
         let draft = Draft::of(self.valid_value(value)?);
-        self.save_where(id.as_ref(), draft, |_, _, target| Ok(target.living.is_none()))
+        self.save_where(id.as_ref(), draft, |_, _, target| Ok(target.is_free()))
     }
 
     /// Saves a session with these properties if there is none of this id.
@@ -256,7 +256,7 @@ impl ByteContainer {
     ) -> Result<Outcome> {
         let properties = Some(properties);
         let draft = Draft { properties, ..Draft::of(self.valid_value(value)?) };
-        self.save_where(id.as_ref(), draft, |_, _, target| Ok(target.living.is_none()))
+        self.save_where(id.as_ref(), draft, |_, _, target| Ok(target.is_free()))
     }
 
     /// Saves a session if there is one of this id: one that was removed stays

@@ -29,7 +29,6 @@ use crate::format::entry::Entry;
 use crate::format::forward::Forward;
 use crate::format::id::NO_DIGITS;
 use crate::format::record::Content;
-use crate::format::word::Word;
 
 /// Forwards in a row that lead on: more logins than one visitor has within any grace.
 const FORWARDS_MAX: u32 = 8;
@@ -37,7 +36,7 @@ const FORWARDS_MAX: u32 = 8;
 /// Times that a session may change between its copy and the forward.
 const ATTEMPTS: u32 = 64;
 
-/// How long the forward of a session without a deadline is kept after it leads nowhere.
+/// How long a forward is remembered after it leads nowhere, at most.
 const KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// What an id that a session was rotated from says.
@@ -67,8 +66,6 @@ pub struct Rotated {
 
 /// A session that was copied to its new id.
 struct Copied {
-    /// Where it was found, which forwards may have led to, as it is kept.
-    from: Vec<u8>,
     from_version: Version,
     deadline_ms: u64,
     to_version: Version,
@@ -76,8 +73,8 @@ struct Copied {
 
 /// What became of the second step.
 enum Second {
-    /// The old id has this forward.
-    Forwarded(Word),
+    /// The old id has the forward.
+    Forwarded,
     /// The session is another by now.
     Changed,
     Gone,
@@ -89,16 +86,18 @@ impl ByteContainer {
     /// that somebody else knew before. It keeps its value, times and properties.
     ///
     /// For `grace` the old id leads to the session all the same, for loads and changes, so that
-    /// requests that are under way find it; after that there is no session of the old id,
-    /// and [`ByteContainer::rotated`] says why, as long as the session would have lasted, or a
-    /// day where it has no deadline. Ends the session within the grace, so does that.
+    /// requests that are under way find it. Whoever knew the old id has the session for as long: where
+    /// it gains rights, as at a login, let that be nothing or seconds, and save what it gains under
+    /// the new id, afterwards. After the grace there is no session of the old id, nor can one be made
+    /// ([`ErrorKind::Rotated`]), and [`ByteContainer::rotated`] says why: as long as the session
+    /// would have lasted, at most a day after the grace.
     ///
-    /// [`Outcome::Conflict`] if there is no session of the old id, one of the new id lives, or
-    /// the session was removed meanwhile. A crash leaves the session under one
+    /// [`Outcome::Conflict`] if there is no session of the old id itself, the new one has one or was
+    /// given up, or the session was removed meanwhile. A crash leaves the session under one
     /// of both ids, or, until it ends, a copy that nobody was told of. Until it is durable a
     /// power cut may bring the old id back, with the session as it was, beside the new one.
     ///
-    /// Costs three changes and a sync, or two syncs for a session without a deadline.
+    /// Costs two changes and a sync.
     ///
     /// # Errors
     /// As [`ByteContainer::save`], [`ByteContainer::sync`], and
@@ -115,6 +114,7 @@ impl ByteContainer {
     /// assert_eq!(container.load("after")?.expect("it goes on").value, b"a cart");
     /// assert!(container.load("before")?.is_none());
     /// assert_eq!(container.rotate("before", "another", Duration::ZERO)?, Outcome::Conflict);
+    /// assert!(container.save("before", b"again").is_err());
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     pub fn rotate(
@@ -128,38 +128,35 @@ impl ByteContainer {
         let forward = self.try_rotate(old_id, new_id, grace, &mut last);
         let Some(copied) = last else { return forward.map(|_| Outcome::Conflict) };
         match forward {
-            Ok(Some(word)) => {
-                self.end_forward(&copied, word, grace)?;
-                Ok(Outcome::Saved(copied.to_version))
-            }
-            Ok(None) => self.take_back(&copied, new_id).map(|()| Outcome::Conflict),
+            Ok(true) => Ok(Outcome::Saved(copied.to_version)),
+            Ok(false) => self.take_back(&copied, (old_id, new_id)).map(|()| Outcome::Conflict),
             Err(error) => {
                 // If this fails, too, nobody knows of the copy.
-                let _ = self.take_back(&copied, new_id);
+                let _ = self.take_back(&copied, (old_id, new_id));
                 Err(error)
             }
         }
     }
 
-    /// Copies the session, and publishes the forward if it is still the same then. The copy that
-    /// there is at the end, and the forward's word.
+    /// Copies the session, and publishes the forward if it is still the same then. Whether it
+    /// did; the copy that there is at the end is `last`.
     fn try_rotate(
         &self,
         old_id: &[u8],
         new_id: &[u8],
         grace: Duration,
         last: &mut Option<Copied>,
-    ) -> Result<Option<Word>> {
+    ) -> Result<bool> {
         for _ in 0..ATTEMPTS {
-            let Some(copied) = self.copy(old_id, new_id, last.as_ref())? else { return Ok(None) };
+            let Some(copied) = self.copy(old_id, new_id, last.as_ref())? else { return Ok(false) };
             let copied = last.insert(copied);
             if holds(Rule::CopyDurableFirst) {
                 self.sync()?;
             }
-            match self.put_forward(copied, new_id, grace)? {
-                Second::Forwarded(word) => return Ok(Some(word)),
+            match self.put_forward(copied, (old_id, new_id), grace)? {
+                Second::Forwarded => return Ok(true),
                 Second::Changed => {}
-                Second::Gone => return Ok(None),
+                Second::Gone => return Ok(false),
             }
         }
         Err(self.timed_out("rotate a session that changes all the time"))
@@ -203,20 +200,22 @@ impl ByteContainer {
     /// is not there, or something else is.
     fn copy(&self, old_id: &[u8], new_id: &[u8], last: Option<&Copied>) -> Result<Option<Copied>> {
         self.change_exactly(Name::Id(new_id), |writer, key, target| {
-            let ours = match last {
-                Some(last) => writer.is_still(key, target, last.to_version)?,
-                None => target.living.is_none() && !writer.leads(key, target)?,
-            };
-            let file = writer.file;
+            // The copy may have expired while the session was kept alive.
+            let ours = target.is_free()
+                || match last {
+                    Some(last) => writer.is_still(key, target, last.to_version)?,
+                    None => false,
+                };
             let mut space = NO_DIGITS;
-            let old = file.key(file.named(Name::Id(old_id), &mut space)?);
+            let old = writer.file.key(writer.file.named(Name::Id(old_id), &mut space)?);
             let from = writer.target(old)?;
-            let led = writer.follow(old, from)?;
-            let (old, from) = led.as_ref().map_or((old, from), |(id, led)| (file.key(id), *led));
             let mut value = Vec::new();
-            let Some(found) = writer.read(old, &from, &mut value)?.filter(|_| ours) else {
-                return Ok(Attempt::Done(None));
+            let found = if ours && old.tag != key.tag {
+                writer.read(old, &from, &mut value)?
+            } else {
+                None
             };
+            let Some(found) = found else { return Ok(Attempt::Done(None)) };
             let session = found.session(value.as_slice());
             let draft = Draft {
                 times: Some(session.times),
@@ -225,7 +224,6 @@ impl ByteContainer {
             };
             Ok(match writer.save(key, target, draft)? {
                 Attempt::Done(to_version) => Attempt::Done(Some(Copied {
-                    from: old.id.to_vec(),
                     from_version: session.version,
                     deadline_ms: found.entry.deadline_ms,
                     to_version,
@@ -236,30 +234,34 @@ impl ByteContainer {
     }
 
     /// Publishes the forward, if both sessions are as they were.
-    fn put_forward(&self, copied: &Copied, new_id: &[u8], grace: Duration) -> Result<Second> {
-        self.change_exactly(Name::Kept(&copied.from), |writer, key, target| {
+    fn put_forward(
+        &self,
+        copied: &Copied,
+        (old_id, new_id): (&[u8], &[u8]),
+        grace: Duration,
+    ) -> Result<Second> {
+        self.change_exactly(Name::Id(old_id), |writer, key, target| {
             let file = writer.file;
+            let Some(living) = target.living else {
+                return Ok(Attempt::Done(Second::Gone));
+            };
             let mut space = NO_DIGITS;
             let new = file.key(file.named(Name::Id(new_id), &mut space)?);
             let copy = writer.target(new)?;
-            if !writer.is_still(new, &copy, copied.to_version)? {
-                return Ok(Attempt::Done(Second::Gone));
-            }
-            let Some(living) = target.living else {
-                // Another login may have come first, and then it is where that leads.
-                let rotated = target.forward.is_some();
-                return Ok(Attempt::Done(if rotated { Second::Changed } else { Second::Gone }));
-            };
             let same = living.deadline_ms == copied.deadline_ms
-                && writer.is_still(key, target, copied.from_version)?;
+                && writer.is_still(key, target, copied.from_version)?
+                && !copy.is_free();
             if !same && holds(Rule::ForwardOnlyOfTheCopied) {
                 return Ok(Attempt::Done(Second::Changed));
+            }
+            if !writer.is_still(new, &copy, copied.to_version)? {
+                return Ok(Attempt::Done(Second::Gone));
             }
             let now_ms = file.storage().now_ms().min(TIME_MS_MAX);
             let until_ms = end_of(now_ms, grace);
             let forward = Forward { until_ms, rotated_ms: now_ms, kept_id: new.id };
             let keeps = holds(Rule::ForwardKeepsTheDeadline);
-            let deadline_ms = if keeps { living.deadline_ms } else { until_ms + KEPT_MS };
+            let deadline_ms = if keeps { living.deadline_ms } else { end_of_forward(until_ms) };
             let times = Times {
                 created_ms: living.created_ms,
                 saved_ms: now_ms,
@@ -272,36 +274,24 @@ impl ByteContainer {
                 content: Content::Forward,
             };
             Ok(match writer.save(key, target, draft)? {
-                Attempt::Done(version) => Attempt::Done(Second::Forwarded(version.word)),
+                Attempt::Done(_) => Attempt::Done(Second::Forwarded),
                 Attempt::Sync => Attempt::Sync,
             })
         })
     }
 
-    /// Lets the forward of a session without a deadline end one day: when it is durable, and
-    /// nothing can fall back from it.
-    fn end_forward(&self, copied: &Copied, word: Word, grace: Duration) -> Result<()> {
-        if copied.deadline_ms != 0 {
-            return Ok(());
-        }
-        self.sync()?;
-        self.change_exactly(Name::Kept(&copied.from), |writer, _, target| {
-            let Some(forward) = target.forward.filter(|entry| entry.cur == word) else {
-                return Ok(Attempt::Done(()));
-            };
-            let now_ms = writer.file.storage().now_ms();
-            writer.end_forward(target, forward, end_of(now_ms, grace).saturating_add(KEPT_MS))
-        })
-    }
-
-    /// Removes the copy, if nobody has changed it.
-    fn take_back(&self, copied: &Copied, new_id: &[u8]) -> Result<()> {
+    /// Removes the copy, if nobody has changed it and the old id does not lead to it: the
+    /// forward may stand though its publisher was told of an error.
+    fn take_back(&self, copied: &Copied, (old_id, new_id): (&[u8], &[u8])) -> Result<()> {
         self.change_exactly(Name::Id(new_id), |writer, key, target| {
-            if writer.is_still(key, target, copied.to_version)? {
-                writer.remove(target)
-            } else {
-                Ok(Attempt::Done(()))
+            let mut space = NO_DIGITS;
+            let old = writer.file.key(writer.file.named(Name::Id(old_id), &mut space)?);
+            let from = writer.target(old)?;
+            let stands = writer.forward(old, &from)?.is_some_and(|to| to.leads_to(key.id));
+            if stands || !writer.is_still(key, target, copied.to_version)? {
+                return Ok(Attempt::Done(()));
             }
+            writer.remove(target)
         })
     }
 }
@@ -344,6 +334,22 @@ impl OpenFile {
     }
 }
 
+impl Target {
+    /// Whether a session may be made here: none lives, and the id was not given up.
+    pub(super) fn is_free(&self) -> bool {
+        self.living.is_none() && self.forward.is_none()
+    }
+}
+
+/// A forward that was read.
+struct Led(Vec<u8>);
+
+impl Led {
+    fn leads_to(&self, kept_id: &[u8]) -> bool {
+        Forward::decode(&self.0).is_some_and(|forward| forward.kept_id == kept_id)
+    }
+}
+
 impl Writer<'_> {
     /// The living session that the forward `target` leads to, with what is kept of its id.
     pub(super) fn follow(
@@ -355,10 +361,8 @@ impl Writer<'_> {
         let mut at = (key.id.to_vec(), target);
         for _ in 0..FORWARDS_MAX {
             let (id, target) = &at;
-            let mut value = Vec::new();
-            let Some(entry) = target.forward else { break };
-            let found = self.file.records.load(entry.cur, None, Wanted::Id(id), &mut value)?;
-            let forward = found.and_then(|_| Forward::decode(&value));
+            let Some(Led(value)) = self.forward(self.file.key(id), target)? else { break };
+            let forward = Forward::decode(&value);
             let Some(forward) = forward.filter(|forward| forward.leads(now_ms)) else { break };
             let next = self.target(self.file.key(forward.kept_id))?;
             at = (forward.kept_id.to_vec(), next);
@@ -369,9 +373,12 @@ impl Writer<'_> {
         Ok(None)
     }
 
-    /// Whether the target is a forward that leads to a living session.
-    fn leads(&mut self, key: Key<'_>, target: &Target) -> Result<bool> {
-        Ok(self.follow(key, *target)?.is_some())
+    /// The forward that a target is, if it can be read.
+    fn forward(&self, key: Key<'_>, target: &Target) -> Result<Option<Led>> {
+        let Some(entry) = target.forward else { return Ok(None) };
+        let mut value = Vec::new();
+        let found = self.file.records.load(entry.cur, None, Wanted::Id(key.id), &mut value)?;
+        Ok(found.map(|_| Led(value)))
     }
 
     /// Whether a session lives and is of this version.
@@ -380,24 +387,18 @@ impl Writer<'_> {
         Ok(found.is_some_and(|found| found.version() == version))
     }
 
-    fn end_forward(
-        &mut self,
-        target: &Target,
-        forward: Entry,
-        deadline_ms: u64,
-    ) -> Result<Attempt<()>> {
-        if !self.control.is_durable(forward.epoch) || self.control.suspect {
-            // Another sync failed: it has the time of the session that it was.
-            return Ok(Attempt::Done(()));
-        }
-        let Some(lines) = target.spots.lines() else {
-            self.want_room(target)?;
-            return Ok(Attempt::Sync);
-        };
-        let deadline_ms = deadline_ms.min(TIME_MS_MAX);
-        let entry = Entry { deadline_ms, ..self.owned(&forward)?.trimmed() };
-        self.publish(target, &lines, target.raw, entry)?;
-        Ok(Attempt::Done(()))
+    /// The deadline of a durable forward that is trimmed: so that it is remembered no longer
+    /// than need be, and goes one day where its session had no deadline.
+    pub(super) fn trimmed_deadline(&self, forward: &Entry) -> Result<u64> {
+        let (word, mut value) = (forward.cur, Vec::new());
+        let found = self.file.records.load(word, None, Wanted::Tag(forward.tag), &mut value)?;
+        let read = found.and_then(|_| Forward::decode(&value));
+        let end_ms = read.map_or(0, |read| end_of_forward(read.until_ms));
+        Ok(match (forward.deadline_ms, end_ms) {
+            (0, end_ms) => end_ms,
+            (deadline_ms, 0) => deadline_ms,
+            (deadline_ms, end_ms) => deadline_ms.min(end_ms),
+        })
     }
 }
 
@@ -405,4 +406,9 @@ impl Writer<'_> {
 fn end_of(now_ms: u64, time: Duration) -> u64 {
     let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     now_ms.saturating_add(ms).min(TIME_MS_MAX)
+}
+
+/// Until when a forward is remembered at most.
+fn end_of_forward(until_ms: u64) -> u64 {
+    until_ms.saturating_add(KEPT_MS).min(TIME_MS_MAX)
 }

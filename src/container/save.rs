@@ -18,7 +18,7 @@ use super::timeouts::Timeouts;
 use super::unreadable::Unreadable;
 use super::versions::Newest;
 use super::writer::{Attempt, Writer};
-use crate::error::{DamageKind, Error, Result};
+use crate::error::{DamageKind, Error, ErrorKind, Result};
 use crate::format::block::Use;
 use crate::format::entry::{Entry, Slot, tag_of};
 use crate::format::record::{
@@ -140,6 +140,10 @@ impl Writer<'_> {
             self.want_room(target)?;
             return Ok(Attempt::Sync);
         };
+        if target.forward.is_some() && draft.times.is_none() {
+            // Who saves what it once loaded by this id must not bring that back under it.
+            return Err(ErrorKind::Rotated.into());
+        }
         let now_ms = self.file.storage().now_ms().min(TIME_MS_MAX);
         if target.living.is_some_and(|entry| entry.is_expired(now_ms)) {
             // It lived when it was looked for, and others may have seen since that it is over.

@@ -10,6 +10,7 @@ use super::rules::{Rule, holds};
 use super::unreadable::Unreadable;
 use super::writer::Writer;
 use crate::error::{Error, Result};
+use crate::format::class::Class;
 use crate::format::entry::Entry;
 use crate::format::segment::{ENTRIES, HEAD_LINES};
 use crate::format::{LINE_SIZE, PAGE_SIZE};
@@ -117,9 +118,10 @@ impl Writer<'_> {
             self.uncleaned.set(self.uncleaned.get() || uncleaned);
             if let Some(after) = Unreadable::IsLeftOut.judge(after)? {
                 let change = Change { offset, before: entry, after };
+                let moves = after.is_some_and(|after| after.deadline_ms != entry.deadline_ms);
                 match self.homes(entry.tag).1 {
-                    None => changes.push(change),
-                    Some(_) => self.put_trimmed(&change, trimmed)?,
+                    None if !moves => changes.push(change),
+                    _ => self.put_trimmed(&change, trimmed)?,
                 }
             }
         }
@@ -134,7 +136,8 @@ impl Writer<'_> {
         entry: &Entry,
         trimmed: &mut Trimmed,
     ) -> Result<Option<Option<Entry>>> {
-        let size = entry.class.map_or(0, |class| self.file.records.classes.size(class) as u64);
+        let class = if entry.forward { Class::from_code(1) } else { entry.class };
+        let size = class.map_or(0, |class| self.file.records.classes.size(class) as u64);
         trimmed.live_bytes += size;
         trimmed.named_bytes += size;
         trimmed.large |= entry.large;
@@ -156,11 +159,15 @@ impl Writer<'_> {
             return Ok(None);
         }
         let gone = clean.cur.is_nothing() || clean.cur.is_tombstone();
-        let after = (!gone).then(|| clean.trimmed());
+        let mut after = (!gone).then(|| clean.trimmed());
+        let unread = |after: &Entry| after.forward && (after != entry || after.deadline_ms == 0);
+        if let Some(forward) = after.as_mut().filter(|after| unread(after)) {
+            forward.deadline_ms = self.trimmed_deadline(forward)?;
+        }
         Ok((after != Some(*entry)).then_some(after))
     }
 
-    /// Trims an entry that has a mirror.
+    /// Trims an entry that has a mirror, or gets a deadline.
     fn put_trimmed(&mut self, change: &Change, trimmed: &mut Trimmed) -> Result<()> {
         let spots = self.locate(change.before.tag)?;
         if spots.counts.hit.is_none_or(|hit| hit.offset != change.offset) {
@@ -172,6 +179,9 @@ impl Writer<'_> {
         };
         self.withhold_lost(&change.before, change.after.as_ref())?;
         let slot = self.slot_after(change);
+        if let Some(after) = change.after.filter(|after| after.deadline_ms != 0) {
+            self.lower_bounds(&lines, after.deadline_ms)?;
+        }
         self.put(&lines, &slot)?;
         trimmed.freed = true;
         self.settle(change)

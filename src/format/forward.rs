@@ -41,8 +41,8 @@ impl<'a> Forward<'a> {
         bytes
     }
 
-    /// Whether it still leads anywhere.
+    /// Whether it leads anywhere now. A clock that was set back opens no forward again.
     pub(crate) fn leads(&self, now_ms: u64) -> bool {
-        now_ms < self.until_ms
+        (self.rotated_ms..self.until_ms).contains(&now_ms)
     }
 }

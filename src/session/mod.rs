@@ -121,18 +121,19 @@ pub trait SessionManager: Send + Sync + fmt::Debug {
     }
 
     /// Lets a session go on under another id, as at a login, with its value, times and
-    /// properties. For `grace` the old id leads to it, for every operation; after that there is no
-    /// session of the old id, and [`SessionManager::rotated`] says why.
-    /// [`Outcome::Conflict`] where there is no session of the old id, or the new one has or
-    /// leads to one. Needs [`Capability::Rotation`].
+    /// properties. For `grace` the old id leads to it, for every operation, and so does whoever
+    /// knew it: at a login let that be nothing or seconds. After that there is no session of the
+    /// old id, [`SessionManager::rotated`] says why, and as long as it does none can be made
+    /// ([`ErrorKind::Rotated`]).
+    /// [`Outcome::Conflict`] where there is no session of the old id itself, or the new one has
+    /// one or was given up. Needs [`Capability::Rotation`].
     fn rotate(&self, old_id: &str, new_id: &str, grace: Duration) -> Result<Outcome> {
         let _ = (old_id, new_id, grace);
         Err(unsupported(Capability::Rotation))
     }
 
     /// What an id says that a session was rotated from, as long as that session would have
-    /// lasted, or a day after its grace where it had no deadline. Needs
-    /// [`Capability::Rotation`].
+    /// lasted, and at most a day after its grace. Needs [`Capability::Rotation`].
     fn rotated(&self, id: &str) -> Result<Option<Rotated>> {
         let _ = id;
         Err(unsupported(Capability::Rotation))

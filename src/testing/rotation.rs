@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::expect::{Verdict, Went, absent, demand, equal, loaded, lost, won};
+use super::expect::{Verdict, Went, absent, demand, equal, loaded, lost, refused, won};
 use super::races::count_up;
 use super::stage::{Check, Stage, together};
 use crate::session::Capability;
-use crate::{Properties, Timeouts};
+use crate::{ErrorKind, Properties, Timeouts};
 
 const ROTATION: &[Capability] = &[Capability::Rotation];
 
@@ -58,7 +58,8 @@ fn leads(stage: &Stage) -> Verdict {
     lost(sessions.create("old", &json!(3), None), "create of an id that leads to a session")?;
     let touched = sessions.touch("old").went("touch by the old id")?;
     equal("touch by the old id", touched, true)?;
-    won(sessions.rotate("old", "newer", GRACE), "rotate once more, by the first id")?;
+    lost(sessions.rotate("old", "newer", GRACE), "rotate of an id that only leads to a session")?;
+    won(sessions.rotate("new", "newer", GRACE), "rotate once more")?;
     let value = loaded(&*sessions, "old", "by the first of three ids")?.value;
     equal("value by the first of three ids", value, json!(2))?;
     let mut ids = Vec::new();
@@ -76,6 +77,11 @@ fn over(stage: &Stage) -> Verdict {
     won(sessions.rotate("old", "new", Duration::ZERO), "rotate without a grace")?;
     absent(&*sessions, "old", "after the grace")?;
     lost(sessions.replace("old", &json!(2)), "replace after the grace")?;
+    lost(sessions.create("old", &json!(2), None), "create after the grace")?;
+    let is_it = |kind: &ErrorKind| matches!(kind, ErrorKind::Rotated);
+    let saved = sessions.save("old", &json!(2), None);
+    refused(saved, is_it, "Rotated", "save after the grace")?;
+    absent(&*sessions, "old", "after operations by an id that was given up")?;
     loaded(&*sessions, "new", "by the new id")?;
     let rotated = sessions.rotated("old").went("rotated")?;
     let kept_id = sessions.kept_id("new").went("kept_id")?;

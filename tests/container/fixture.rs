@@ -183,6 +183,7 @@ fn kind_of(error: cloakroom::Error) -> ErrorKind {
         K::TooLarge { len, max } => K::TooLarge { len: *len, max: *max },
         K::ReadOnly(why) => K::ReadOnly(*why),
         K::Reentered => K::Reentered,
+        K::Rotated => K::Rotated,
         K::Io { action, source } => K::Io { action, source: source.kind().into() },
         other => panic!("an unexpected kind: {other:?}"),
     }

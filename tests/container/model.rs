@@ -29,7 +29,7 @@ enum Operation {
     /// Appends; no bytes means remove; too many means keep.
     Update(Id, usize),
     Touch(Id, bool),
-    /// Without a grace.
+    /// Without a grace, and the old id is free again afterwards.
     Rotate(Id, Id),
     Sync,
     /// Everything is dropped and opened again.
@@ -141,6 +141,8 @@ impl<'a> Run<'a> {
                 let outcome = self.writers[0].rotate(key(old), key(new), Duration::ZERO).unwrap();
                 assert_eq!(outcome.saved().is_some(), lives);
                 if let Some(version) = outcome.saved() {
+                    assert!(self.writers[0].save(key(old), b"").is_err());
+                    assert!(!self.writers[0].remove(key(old)).unwrap());
                     let (value, stale) = self.model.remove(&old).unwrap();
                     self.model.insert(new, (value, version));
                     self.stale = Some(stale);

@@ -36,8 +36,8 @@ pub(crate) struct Session {
     pub(crate) saved: u64,
     /// Idle and absolute, if it has timeouts of its own.
     pub(crate) timeouts: Option<(u64, u64)>,
-    /// If it is a forward: until when it leads, and to what is kept of which id.
-    pub(crate) forward: Option<(u64, Vec<u8>)>,
+    /// If it is a forward: from when until when it leads, and to what is kept of which id.
+    pub(crate) forward: Option<(u64, u64, Vec<u8>)>,
 }
 
 /// Where a session's entry was found, step by step (5.2).
@@ -127,8 +127,8 @@ impl<'a> Reader<'a> {
             match session.forward {
                 _ if session.deadline != 0 && session.deadline <= now => return None,
                 None => return Some(session),
-                Some((until, _)) if until <= now => return None,
-                Some((_, to)) => kept = to,
+                Some((from, until, to)) if from <= now && now < until => kept = to,
+                Some(_) => return None,
             }
         }
         None
@@ -260,7 +260,7 @@ impl<'a> Reader<'a> {
         let (id, saved) = (id.to_vec(), number(&bytes[24..32]));
         let forward = match bytes[14] {
             4 if !(17..=271).contains(&value_len) => return None,
-            4 => Some((number(&value[..8]), value[16..].to_vec())),
+            4 => Some((number(&value[8..16]), number(&value[..8]), value[16..].to_vec())),
             _ => None,
         };
         Some(Session { id, value, saved, timeouts, forward, deadline: 0, created: 0 })

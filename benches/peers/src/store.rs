@@ -16,6 +16,8 @@ use crate::stage::Outcome;
 pub(crate) enum Mode {
     /// It is in the page cache: a killed process loses nothing, or as the store says.
     Fast,
+    /// The same, by a process that lives long and may have threads of its own.
+    Lasting,
     /// It is on the disk.
     Durable,
 }
@@ -24,6 +26,7 @@ impl Mode {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Mode::Fast => "fast",
+            Mode::Lasting => "lasting",
             Mode::Durable => "durable",
         }
     }
@@ -31,6 +34,7 @@ impl Mode {
     pub(crate) fn named(name: &str) -> Outcome<Mode> {
         match name {
             "fast" => Ok(Mode::Fast),
+            "lasting" => Ok(Mode::Lasting),
             "durable" => Ok(Mode::Durable),
             _ => Err(format!("no mode {name}").into()),
         }
@@ -80,7 +84,7 @@ pub(crate) enum Processes {
 /// A store that can be measured.
 pub(crate) struct Peer {
     pub(crate) name: &'static str,
-    /// How it is opened for [`Mode::Fast`], and what it then does not promise.
+    /// How it is opened for [`Mode::Fast`] and [`Mode::Lasting`], and what it then does not promise.
     pub(crate) fast: &'static str,
     /// The same for [`Mode::Durable`]; `None` if it has no such mode here.
     pub(crate) durable: Option<&'static str>,
@@ -94,7 +98,7 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn has(&self, mode: Mode) -> bool {
-        mode == Mode::Fast || self.durable.is_some()
+        mode != Mode::Durable || self.durable.is_some()
     }
 }
 

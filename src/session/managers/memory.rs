@@ -60,9 +60,15 @@ struct Forward {
     end_ms: u64,
 }
 
+impl Forward {
+    fn leads(&self, now_ms: u64) -> bool {
+        (self.rotated.rotated_ms..self.rotated.until_ms).contains(&now_ms)
+    }
+}
+
 /// Forwards in a row that lead on, as in a container.
 const FORWARDS_MAX: usize = 8;
-/// How long the forward of a session without a deadline is kept after it leads nowhere.
+/// How long a forward is remembered after it leads nowhere, at most.
 const FORWARD_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 
 #[derive(Clone, Debug)]
@@ -86,12 +92,16 @@ struct Guards {
 /// What a [`SessionGuard`] of this manager holds.
 struct Held {
     guards: Arc<Guards>,
-    kept_id: String,
+    kept_ids: [String; 2],
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        lock(&self.guards.held).remove(&self.kept_id);
+        let mut held = lock(&self.guards.held);
+        for kept_id in &self.kept_ids {
+            held.remove(kept_id);
+        }
+        drop(held);
         self.guards.released.notify_all();
     }
 }
@@ -140,7 +150,8 @@ impl MemoryManager {
         let mut sessions = lock(&self.sessions);
         let now_ms = (self.customs.clock)();
         let kept_id = sessions.led(kept_id, now_ms);
-        if !condition(sessions.living(&kept_id, now_ms)) {
+        let given_up = sessions.forward(&kept_id, now_ms).is_some();
+        if given_up || !condition(sessions.living(&kept_id, now_ms)) {
             return Ok(Outcome::Conflict);
         }
         let version = sessions.put(&self.customs, kept_id, value, properties, now_ms)?;
@@ -154,7 +165,7 @@ impl Sessions {
         let mut at = &kept_id;
         for _ in 0..FORWARDS_MAX {
             match self.forward(at, now_ms) {
-                Some(forward) if now_ms < forward.rotated.until_ms => at = &forward.to_kept_id,
+                Some(forward) if forward.leads(now_ms) => at = &forward.to_kept_id,
                 _ => break,
             }
             if self.living(at, now_ms).is_some() {
@@ -185,6 +196,9 @@ impl Sessions {
         properties: Option<&Properties>,
         now_ms: u64,
     ) -> Result<Version> {
+        if self.forward(&kept_id, now_ms).is_some() {
+            return Err(ErrorKind::Rotated.into());
+        }
         let living = self.living(&kept_id, now_ms).map(|kept| &kept.life);
         let life = customs.saved(living, properties, now_ms)?;
         let version = life.version;
@@ -280,8 +294,9 @@ impl SessionManager for MemoryManager {
         let led = || lock(&self.sessions).led(given.clone(), (self.customs.clock)());
         let began = Instant::now();
         let mut held = lock(&self.guards.held);
-        let mut kept_id = led();
-        while held.contains(&kept_id) {
+        // Whoever rotated it may still hold the first, and others come by the second.
+        let mut kept_ids = [given.clone(), led()];
+        while kept_ids.iter().any(|kept_id| held.contains(kept_id)) {
             let waited = began.elapsed();
             let Some(rest) = patience.checked_sub(waited).filter(|rest| !rest.is_zero()) else {
                 let waited_ms = waited.as_millis() as u64;
@@ -291,18 +306,18 @@ impl SessionManager for MemoryManager {
             let woken = self.guards.released.wait_timeout(held, rest);
             held = woken.unwrap_or_else(PoisonError::into_inner).0;
             // Whoever was waited for may have rotated it.
-            kept_id = led();
+            kept_ids[1] = led();
         }
-        held.insert(kept_id.clone());
-        Ok(SessionGuard::new(Box::new(Held { guards: Arc::clone(&self.guards), kept_id })))
+        held.extend(kept_ids.iter().cloned());
+        Ok(SessionGuard::new(Box::new(Held { guards: Arc::clone(&self.guards), kept_ids })))
     }
 
     fn rotate(&self, old_id: &str, new_id: &str, grace: Duration) -> Result<Outcome> {
         let (old_id, new_id) = (self.customs.kept(old_id)?, self.customs.kept(new_id)?);
         let mut sessions = lock(&self.sessions);
         let now_ms = (self.customs.clock)();
-        let old_id = sessions.led(old_id, now_ms);
-        let taken = sessions.living(&sessions.led(new_id.clone(), now_ms), now_ms).is_some();
+        let taken = sessions.living(&new_id, now_ms).is_some()
+            || sessions.forward(&new_id, now_ms).is_some();
         let living = sessions.living(&old_id, now_ms).filter(|_| !taken).cloned();
         let Some(Kept { value, life }) = living else { return Ok(Outcome::Conflict) };
         let copy = Kept { value, life: life.moved()? };
@@ -316,7 +331,7 @@ impl SessionManager for MemoryManager {
                 until_ms: until_ms.min(TIME_MS_MAX),
             },
             to_kept_id: new_id.clone(),
-            end_ms: end_ms.unwrap_or(until_ms.saturating_add(FORWARD_KEPT_MS)),
+            end_ms: end_ms.unwrap_or(u64::MAX).min(until_ms.saturating_add(FORWARD_KEPT_MS)),
         };
         sessions.forwards.retain(|_, forward| now_ms < forward.end_ms);
         sessions.by_kept_id.remove(&old_id);

@@ -1,5 +1,5 @@
-//! This project's container: one handle, `Durability::Interval` of a second (fast) or
-//! `Durability::Durable`.
+//! This project's container: one handle, `Durability::Interval` of a second (fast, and lasting
+//! with a thread that syncs) or `Durability::Durable`.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::store::{Mode, Peer, Place, Processes, Store};
 
 pub(crate) const PEER: Peer = Peer {
     name: "cloakroom",
-    fast: "synced every second; a power cut takes at most that second, a kill nothing",
+    fast: "synced every second, by a thread where the process lives long; a power cut takes at most that second, a kill nothing",
     durable: Some("one fdatasync a save"),
     processes: Processes::Many,
     version: || Some("this commit".to_owned()),
@@ -22,12 +22,14 @@ struct Container(ByteContainer);
 
 fn open(place: &Place, mode: Mode) -> Outcome<Box<dyn Store>> {
     let path = place.file("sessions");
-    let durability = match mode {
-        Mode::Fast => Durability::Interval(Duration::from_secs(1)),
-        Mode::Durable => Durability::Durable,
-    };
+    let interval = Durability::Interval(Duration::from_secs(1));
     // As the peers keep them.
-    let options = Options::new().ids(IdForm::Plain).durability(durability);
+    let plain = Options::new().ids(IdForm::Plain);
+    let options = match mode {
+        Mode::Fast => plain.durability(interval),
+        Mode::Lasting => plain.durability(interval).background_sync(),
+        Mode::Durable => plain.durability(Durability::Durable),
+    };
     let container = if path.exists() {
         ByteContainer::open(&path, options)?
     } else {

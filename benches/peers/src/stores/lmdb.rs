@@ -44,7 +44,7 @@ struct Environment {
 
 fn open(place: &Place, mode: Mode, flags: EnvFlags) -> Outcome<Box<dyn Store>> {
     let flags = match mode {
-        Mode::Fast => flags | EnvFlags::NO_SYNC | EnvFlags::NO_SUB_DIR,
+        Mode::Fast | Mode::Lasting => flags | EnvFlags::NO_SYNC | EnvFlags::NO_SUB_DIR,
         Mode::Durable => flags | EnvFlags::NO_SUB_DIR,
     };
     let mut options = EnvOpenOptions::new();

@@ -28,7 +28,7 @@ struct File {
 
 fn open(place: &Place, mode: Mode) -> Outcome<Box<dyn Store>> {
     let durability = match mode {
-        Mode::Fast => Durability::None,
+        Mode::Fast | Mode::Lasting => Durability::None,
         Mode::Durable => Durability::Immediate,
     };
     let database = Database::create(place.file("redb"))?;

@@ -31,7 +31,7 @@ fn open(place: &Place, mode: Mode) -> Outcome<Box<dyn Store>> {
     connection.busy_timeout(Duration::from_secs(10))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     let synchronous = match mode {
-        Mode::Fast => "NORMAL",
+        Mode::Fast | Mode::Lasting => "NORMAL",
         Mode::Durable => "FULL",
     };
     connection.pragma_update(None, "synchronous", synchronous)?;

@@ -50,7 +50,7 @@ impl Store for File {
 
     fn update(&mut self, id: &[u8], change: &mut dyn FnMut(&mut Vec<u8>)) -> Outcome<()> {
         match self.mode {
-            Mode::Fast => self.file.lock(id)?,
+            Mode::Fast | Mode::Lasting => self.file.lock(id)?,
             Mode::Durable => self.file.begin()?,
         }
         let mut value = Vec::new();
@@ -58,7 +58,7 @@ impl Store for File {
         change(&mut value);
         self.file.store(id, &value)?;
         match self.mode {
-            Mode::Fast => Ok(self.file.unlock(id)?),
+            Mode::Fast | Mode::Lasting => Ok(self.file.unlock(id)?),
             Mode::Durable => Ok(self.file.commit()?),
         }
     }

@@ -80,7 +80,7 @@ fn run(filled: &Filled, share: u64, round: u64, milliseconds: u64) -> Outcome<(f
 
 /// What all sessions count together.
 fn count(filled: &Filled) -> Outcome<u64> {
-    let mut store = filled.open(Mode::Fast)?;
+    let mut store = filled.open(Mode::Lasting)?;
     let (mut sum, mut value) = (0, Vec::new());
     for session in 0..filled.place.sessions {
         store.load(&data::id(session), &mut value)?;

@@ -16,7 +16,7 @@ pub(crate) fn measure(stage: &Stage, peers: &[&'static Peer], report: &mut Repor
     let mut stores = Vec::new();
     for peer in peers {
         let filled = Filled::new(peer, &stage.path(""), Mode::Fast, sessions, &mixed_len)?;
-        let store = filled.open(Mode::Fast)?;
+        let store = filled.open(Mode::Lasting)?;
         stores.push((filled, store, vec![0_u32; sessions as usize]));
     }
     let mut random = Random::new(7);
