@@ -13,6 +13,7 @@ use crate::error::{Damage, DamageKind, Error, ErrorKind, Result};
 use crate::format::control::{Control, Root, Views};
 use crate::format::entry::{Entry, Slot};
 use crate::format::header::{HEADER_SIZE, Header};
+use crate::format::record::Content;
 use crate::format::segment::{ENTRIES, REACH, TALLY, Tally, entry_offset, segment_of};
 use crate::format::word::Word;
 use crate::format::{BLOCK_SIZE, LINE_SIZE, Line, NEVER, place};
@@ -339,17 +340,17 @@ impl Walk<'_> {
             self.report.add_note(place, what);
         }
         tally.lines += 1;
-        if entry.forward {
+        tally.sessions += u32::from(entry.is_session());
+        let serving = findings.readable.iter().find(|(word, _)| findings.serves == Some(*word));
+        let content = serving.map(|(_, readable)| readable.content);
+        if content.map_or(entry.forward, |content| content == Content::Forward) {
             self.report.forwards += 1;
-        } else if !entry.is_session() {
+        } else if !entry.is_session() && content.is_none() {
             self.report.removed += 1;
-        } else {
-            tally.sessions += 1;
-            if entry.is_expired(self.now_ms) {
-                self.report.expired += 1;
-            } else if findings.serves.is_some() {
-                self.report.sessions += 1;
-            }
+        } else if entry.is_expired(self.now_ms) {
+            self.report.expired += 1;
+        } else if findings.serves.is_some() {
+            self.report.sessions += 1;
         }
         for (word, readable) in findings.readable {
             let size = readable.class.map_or(0, |class| self.file.records.classes.size(class));

@@ -128,7 +128,9 @@ fn try_change<T>(
         }
         // Each step of a split waits for a sync, and whoever finds a segment full for both.
         Durability::Interval(_) if file.options.background_sync => {
-            let soon = sync_wanted || writer.root.phase != Phase::Whole;
+            let grows = writer.root.phase != Phase::Whole;
+            // While a sync is in doubt each one writes everything anew: that has time.
+            let soon = (sync_wanted || grows) && !control.suspect;
             drop(writer);
             if soon {
                 file.sync_asked.store(true, Ordering::Relaxed);

@@ -16,6 +16,7 @@ use std::time::Duration;
 use super::handle::{ByteContainer, Name};
 use super::load::Found;
 use super::open_file::OpenFile;
+use super::options::Durability;
 use super::records::Wanted;
 use super::rules::{Rule, holds};
 use super::save::{Draft, Key, Target};
@@ -88,7 +89,8 @@ impl ByteContainer {
     /// For `grace` the old id leads to the session all the same, for loads and changes, so that
     /// requests that are under way find it. Whoever knew the old id has the session for as long: where
     /// it gains rights, as at a login, let that be nothing or seconds, and save what it gains under
-    /// the new id, afterwards. After the grace there is no session of the old id, nor can one be made
+    /// the new id, afterwards. Where the session would have ended within the grace, the grace ends
+    /// then. After the grace there is no session of the old id, nor can one be made
     /// ([`ErrorKind::Rotated`]), and [`ByteContainer::rotated`] says why: as long as the session
     /// would have lasted, at most a day after the grace.
     ///
@@ -148,9 +150,12 @@ impl ByteContainer {
         last: &mut Option<Copied>,
     ) -> Result<bool> {
         for _ in 0..ATTEMPTS {
-            let Some(copied) = self.copy(old_id, new_id, last.as_ref())? else { return Ok(false) };
-            let copied = last.insert(copied);
-            if holds(Rule::CopyDurableFirst) {
+            if !self.copy(old_id, new_id, last)? {
+                return Ok(false);
+            }
+            let Some(copied) = &*last else { return Ok(false) };
+            let is_durable = self.file.current().options.durability == Durability::Durable;
+            if !is_durable && holds(Rule::CopyDurableFirst) {
                 self.sync()?;
             }
             match self.put_forward(copied, (old_id, new_id), grace)? {
@@ -196,13 +201,13 @@ impl ByteContainer {
         rotated.map_err(|error| error.at(file.path.as_deref()))
     }
 
-    /// Saves the session under its new id, over the last copy if there is one. `None` if it
-    /// is not there, or something else is.
-    fn copy(&self, old_id: &[u8], new_id: &[u8], last: Option<&Copied>) -> Result<Option<Copied>> {
+    /// Saves the session under its new id, over the last copy if there is one. False if it
+    /// is not there, or something else is. What is published is `last`, also after an error.
+    fn copy(&self, old_id: &[u8], new_id: &[u8], last: &mut Option<Copied>) -> Result<bool> {
         self.change_exactly(Name::Id(new_id), |writer, key, target| {
             // The copy may have expired while the session was kept alive.
             let ours = target.is_free()
-                || match last {
+                || match &*last {
                     Some(last) => writer.is_still(key, target, last.to_version)?,
                     None => false,
                 };
@@ -215,19 +220,19 @@ impl ByteContainer {
             } else {
                 None
             };
-            let Some(found) = found else { return Ok(Attempt::Done(None)) };
+            let Some(found) = found else { return Ok(Attempt::Done(false)) };
             let session = found.session(value.as_slice());
             let draft = Draft {
                 times: Some(session.times),
                 properties: Some(&session.properties),
                 ..Draft::of(session.value)
             };
+            let (from_version, deadline_ms) = (session.version, found.entry.deadline_ms);
             Ok(match writer.save(key, target, draft)? {
-                Attempt::Done(to_version) => Attempt::Done(Some(Copied {
-                    from_version: session.version,
-                    deadline_ms: found.entry.deadline_ms,
-                    to_version,
-                })),
+                Attempt::Done(to_version) => {
+                    *last = Some(Copied { from_version, deadline_ms, to_version });
+                    Attempt::Done(true)
+                }
                 Attempt::Sync => Attempt::Sync,
             })
         })
