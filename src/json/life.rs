@@ -31,7 +31,7 @@ impl Container {
         self.bytes.touch(id)
     }
 
-    /// Sets the deadline, in milliseconds since 1970 (`None` is never; see [`Times`]
+    /// Sets the deadline, in milliseconds since 1970 (`None` is never; see [`Times`](crate::Times)
     /// for the range), without touching value or version; false where there is no
     /// such session.
     ///
@@ -56,7 +56,7 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Busy`] with [`Awaited::Guard`](crate::Awaited::Guard).
+    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) with [`Awaited::Guard`](crate::Awaited::Guard).
     ///
     /// ```
     /// # fn main() -> cloakroom::Result<()> {
