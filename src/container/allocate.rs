@@ -40,8 +40,10 @@ const FREE_GROWTH_BLOCKS: u32 = 128;
 /// Segments of an index that a pass may be run over for a single save: some
 /// milliseconds.
 const PASS_SEGMENTS_AT_ONCE: u32 = 8;
-/// Blocks that a file may grow by before a pass that is not done is run to its end.
+/// Blocks that a file may grow by before a pass that is not done has to go on.
 const PASS_BLOCKS_MIN: u32 = 16;
+/// Lines by which a pass that lags goes on for each block that is added: some 3 ms.
+const PASS_LINES_PER_BLOCK: u32 = 1024;
 
 /// Extents that this handle has freed and keeps for its next saves: their bits
 /// stay set, so nobody else is given them, and no block head is touched. They
@@ -113,14 +115,18 @@ impl Writer<'_> {
         let leaks = self.notice_leaks(&trimmed)?;
         let worth_waiting = trimmed.sync_would_free_much && self.blocks > FREE_GROWTH_BLOCKS;
         if self.attempt == 0 && (leaks || worth_waiting || self.sync_would_free_blocks()?) {
-            return Ok(Attempt::Sync);
+            if !self.file.options.background_sync || trimmed.sync_would_free_most {
+                return Ok(Attempt::Sync);
+            }
+            // The handle's thread syncs, and meanwhile the file grows.
+            self.sync_wanted = true;
         }
-        if self.pass_lags(&trimmed) {
-            self.advance_pass(u32::MAX)?;
+        if let Some(lines) = self.pass_lags(&trimmed) {
+            self.advance_pass(lines)?;
             if let Some(offset) = self.take_free(class)? {
                 return Ok(Attempt::Done(offset));
             }
-            if self.attempt == 0 {
+            if self.attempt == 0 && self.pass.stage == Stage::Done {
                 // What the pass found empty may be used for anything once that is
                 // durable.
                 return Ok(Attempt::Sync);
@@ -149,16 +155,24 @@ impl Writer<'_> {
         }
     }
 
-    /// Whether the file has grown a good deal while the pass never came to its
-    /// end: where every process sees another view, each begins it anew. Where the index
-    /// is small, also whether there is far more room than what lives in it needs.
-    fn pass_lags(&self, sample: &Trimmed) -> bool {
+    /// By how many lines the pass is to go on before a block is added, where the file has
+    /// grown a good deal since the last one. Where a recovery began it, by all that are left:
+    /// where every process sees another view, each begins the pass anew, and it would never
+    /// end. Else nobody begins it anew, and all who wait meanwhile wait for some lines only. In
+    /// an index that is small it ends at once, too, where there is far more room than what
+    /// lives in it needs.
+    fn pass_lags(&self, sample: &Trimmed) -> Option<u32> {
         let found = self.pass.blocks;
         let grown = found.saturating_add((found / 4).max(PASS_BLOCKS_MIN));
+        let recovered = self.control.generation == self.control.recovered_epoch;
         let short = self.root.named() <= PASS_SEGMENTS_AT_ONCE && !sample.large;
         // While a sync is in doubt the pass rests, and nothing was sampled.
         let sparse = short && !self.control.suspect && self.is_far_larger(sample);
-        self.pass.stage != Stage::Done && (self.blocks > grown || sparse)
+        match self.pass.stage {
+            Stage::Done => None,
+            _ if sparse || self.blocks > grown && (recovered || short) => Some(u32::MAX),
+            _ => (self.blocks > grown).then_some(PASS_LINES_PER_BLOCK),
+        }
     }
 
     /// The first extent of a block that was just taken for this class.

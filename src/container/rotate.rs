@@ -87,15 +87,15 @@ impl ByteContainer {
     /// that somebody else knew before. It keeps its value, times and properties.
     ///
     /// For `grace` the old id leads to the session all the same, for loads and changes, so that
-    /// requests that are under way find it. Whoever knew the old id has the session for as long: where
-    /// it gains rights, as at a login, let that be nothing or seconds, and save what it gains under
-    /// the new id, afterwards. Where the session would have ended within the grace, the grace ends
-    /// then. After the grace there is no session of the old id, nor can one be made
-    /// ([`ErrorKind::Rotated`]), and [`ByteContainer::rotated`] says why: as long as the session
-    /// would have lasted, at most a day after the grace.
+    /// requests that are under way find it. Whoever knew the old id has the session for as long:
+    /// where it gains rights, as at a login, let that be nothing or seconds, and save what it
+    /// gains under the new id, afterwards. Where the session would have ended within the grace,
+    /// the grace ends then. After the grace there is no session of the old id, nor can one be
+    /// made ([`ErrorKind::Rotated`]), and [`ByteContainer::rotated`] says why: as long as the
+    /// session would have lasted, at most a day after the grace.
     ///
-    /// [`Outcome::Conflict`] if there is no session of the old id itself, the new one has one or was
-    /// given up, or the session was removed meanwhile. A crash leaves the session under one
+    /// [`Outcome::Conflict`] if there is no session of the old id itself, the new one has one or
+    /// was given up, or the session was removed meanwhile. A crash leaves the session under one
     /// of both ids, or, until it ends, a copy that nobody was told of. Until it is durable a
     /// power cut may bring the old id back, with the session as it was, beside the new one.
     ///

@@ -25,6 +25,8 @@ pub(crate) struct Trimmed {
     /// Superseded versions that only a sync would let go of take more than a
     /// quarter of what the live ones take.
     pub(crate) sync_would_free_much: bool,
+    /// They take more than the live ones.
+    pub(crate) sync_would_free_most: bool,
     /// An entry could not be written, for want of room in its mirror.
     pub(crate) left_out: bool,
     /// There is a large value among what was looked at: most of its bytes are not counted.
@@ -73,6 +75,7 @@ impl Writer<'_> {
             }
         }
         trimmed.sync_would_free_much = 4 * trimmed.waiting_bytes > trimmed.live_bytes;
+        trimmed.sync_would_free_most = trimmed.waiting_bytes > trimmed.live_bytes;
         Ok(trimmed)
     }
 

@@ -84,7 +84,8 @@ pub(crate) enum Processes {
 /// A store that can be measured.
 pub(crate) struct Peer {
     pub(crate) name: &'static str,
-    /// How it is opened for [`Mode::Fast`] and [`Mode::Lasting`], and what it then does not promise.
+    /// How it is opened for [`Mode::Fast`] and [`Mode::Lasting`], and what it then does not
+    /// promise.
     pub(crate) fast: &'static str,
     /// The same for [`Mode::Durable`]; `None` if it has no such mode here.
     pub(crate) durable: Option<&'static str>,

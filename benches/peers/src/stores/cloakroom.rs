@@ -10,7 +10,8 @@ use crate::store::{Mode, Peer, Place, Processes, Store};
 
 pub(crate) const PEER: Peer = Peer {
     name: "cloakroom",
-    fast: "synced every second, by a thread where the process lives long; a power cut takes at most that second, a kill nothing",
+    fast: "synced every second, by a thread where the process lives long; a power cut takes at \
+           most that second, a kill nothing",
     durable: Some("one fdatasync a save"),
     processes: Processes::Many,
     version: || Some("this commit".to_owned()),
