@@ -42,7 +42,10 @@ const FREE_GROWTH_BLOCKS: u32 = 128;
 const PASS_SEGMENTS_AT_ONCE: u32 = 8;
 /// Blocks that a file may grow by before a pass that is not done has to go on.
 const PASS_BLOCKS_MIN: u32 = 16;
-/// Lines by which a pass that lags goes on for each block that is added: some 3 ms.
+/// Segments from which on such a pass goes on by steps, where that is enough: the file grows
+/// meanwhile, by the more in proportion the smaller it is.
+const PASS_SEGMENTS_IN_STEPS: u32 = 64;
+/// Lines by which it goes on for each block that is added: some 3 ms.
 const PASS_LINES_PER_BLOCK: u32 = 1024;
 
 /// Extents that this handle has freed and keeps for its next saves: their bits
@@ -126,7 +129,8 @@ impl Writer<'_> {
             if let Some(offset) = self.take_free(class)? {
                 return Ok(Attempt::Done(offset));
             }
-            if self.attempt == 0 && self.pass.stage == Stage::Done {
+            let goes_on = lines != u32::MAX && self.pass.stage != Stage::Done;
+            if self.attempt == 0 && !goes_on {
                 // What the pass found empty may be used for anything once that is
                 // durable.
                 return Ok(Attempt::Sync);
@@ -170,8 +174,10 @@ impl Writer<'_> {
         let sparse = short && !self.control.suspect && self.is_far_larger(sample);
         match self.pass.stage {
             Stage::Done => None,
-            _ if sparse || self.blocks > grown && (recovered || short) => Some(u32::MAX),
-            _ => (self.blocks > grown).then_some(PASS_LINES_PER_BLOCK),
+            _ if sparse => Some(u32::MAX),
+            _ if self.blocks <= grown => None,
+            _ if recovered || self.root.named() < PASS_SEGMENTS_IN_STEPS => Some(u32::MAX),
+            _ => Some(PASS_LINES_PER_BLOCK),
         }
     }
 
