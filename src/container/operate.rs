@@ -4,9 +4,9 @@
 //! What has to wait for a sync waits here, and is asked again: nothing that holds the lock
 //! ever waits. Forwards are followed under the same lock, so that nobody comes in between.
 
-use super::current::Current;
 use std::sync::atomic::Ordering;
 
+use super::current::Current;
 use super::handle::{ATTEMPTS, ByteContainer, Name};
 use super::open_file::OpenFile;
 use super::options::Durability;

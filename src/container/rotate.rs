@@ -292,7 +292,9 @@ impl ByteContainer {
             let mut space = NO_DIGITS;
             let old = writer.file.key(writer.file.named(Name::Id(old_id), &mut space)?);
             let from = writer.target(old)?;
-            let stands = writer.forward(old, &from)?.is_some_and(|to| to.leads_to(key.id));
+            // One that cannot be read may lead here.
+            let stands = from.forward.is_some()
+                && writer.forward(old, &from)?.is_none_or(|to| to.leads_to(key.id));
             if stands || !writer.is_still(key, target, copied.to_version)? {
                 return Ok(Attempt::Done(()));
             }
@@ -323,9 +325,7 @@ impl OpenFile {
         }
         Ok(None)
     }
-}
 
-impl OpenFile {
     /// What is kept of the id under which a session is, if forwards lead to it.
     pub(super) fn led(&self, kept_id: &[u8]) -> Result<Option<Vec<u8>>> {
         let mut value = Vec::new();
